@@ -1,0 +1,358 @@
+"""Every setting once: its name, default, unit, bounds, meaning, and where the value comes from.
+
+A study file states only what differs. Everything the reproduced paper leaves unsaid is a setting here, with our reason as its
+source, and appears with its value in the report.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from syntrial.arms import ARMS
+from syntrial.errors import ConfigError
+
+PAPER = "Sashank et al. 2022"
+UNSAID = "unsaid in the paper"
+
+
+def setting(default: Any, meaning: str, source: str, **bounds: Any) -> Any:
+    """One setting: what it means (with its unit), where its default comes from, and its bounds (ge, gt, le, lt, min_length)."""
+    if isinstance(default, list | dict):
+        return Field(default_factory=default.copy, description=meaning, json_schema_extra={"source": source}, **bounds)
+    return Field(default, description=meaning, json_schema_extra={"source": source}, **bounds)
+
+
+class Config(BaseModel):
+    """Settings that belong together. Unknown names and impossible values are refused with the place and what would fit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def of(cls, settings: dict[str, Any], where: str = "", **overrides: Any) -> Self:
+        """Settings from plain values.
+
+        Raises:
+            ConfigError: one sentence a problem: where, what was found, what would fit.
+        """
+        try:
+            return cls.model_validate({**settings, **overrides})
+        except ValidationError as error:
+            raise ConfigError("; ".join(_sentence(cls, problem, where) for problem in error.errors())) from None
+
+
+class IngestConfig(Config):
+    """How raw files become square grey images."""
+
+    layout: Literal["auto", "folders", "covid19-radiography", "kermany", "nih-chestxray14"] = setting(
+        "auto", "how files, classes and patients are found; the named ones are public sets (docs/data.md)", "ours"
+    )
+    fit: Literal["squeeze", "pad", "crop"] = setting(
+        "squeeze", "how an image that is not square becomes square", UNSAID + "; its images are square already"
+    )
+    group_pattern: str = setting(
+        "", "regular expression over file names: what it matches is the patient; empty: each file is its own group", "ours"
+    )
+    min_side: int = setting(32, "px; a shorter edge is refused: too small to show anything", "ours", ge=1)
+    max_aspect: float = setting(4.0, "longer edge to shorter; beyond it squeezing or cropping keeps no anatomy", "ours", ge=1)
+    max_pixels: int = setting(
+        100_000_000, "pixels an image may claim; four times the largest detector in use", "ours", ge=1_000
+    )
+    max_left_out: float = setting(
+        0.1, "share of the files that may be held back or left out before the run stops", "ours", ge=0, le=1
+    )
+    near_duplicate_bits: int = setting(
+        2, "differing bits of a 64-bit perceptual hash up to which two images are compared as near duplicates", "ours", ge=0, le=16
+    )
+
+    @model_validator(mode="after")
+    def _pattern_compiles(self) -> Self:
+        try:
+            re.compile(self.group_pattern)
+        except re.error as error:
+            raise ValueError(f"group_pattern {self.group_pattern!r} is not a regular expression: {error}") from None
+        return self
+
+
+class SplitConfig(Config):
+    """How images are divided. `as_printed` divides images, `held_out` divides patients."""
+
+    val_share: float = setting(0.2, "share that validates", UNSAID + "; no share explains its figures (PAPER, point 5)", gt=0, lt=0.5)
+    test_share: float = setting(0.2, "share of the patients that is read once, at the end; held_out only", "the paper has no test set", gt=0, lt=0.5)
+    seed: int = setting(0, "of the division; a patient's place depends on it and on the patient alone", UNSAID, ge=0)
+
+
+class AugmentConfig(Config):
+    """Conventional augmentation, with the meaning of Keras' ImageDataGenerator."""
+
+    rotation_range: float = setting(10.0, "degrees either way", UNSAID + "; a patient is rarely turned further", ge=0, le=180)
+    width_shift_range: float = setting(0.05, "share of the side, either way", UNSAID, ge=0, lt=1)
+    height_shift_range: float = setting(0.05, "share of the side, either way", UNSAID, ge=0, lt=1)
+    shear_range: float = setting(0.0, "degrees either way", UNSAID, ge=0, lt=90)
+    zoom_range: tuple[float, float] = setting((0.9, 1.1), "smallest and largest zoom, each axis its own", UNSAID)
+    brightness_range: tuple[float, float] = setting((0.8, 1.2), "smallest and largest factor on the grey value", UNSAID)
+    # No horizontal flip by default: it moves the heart to the right side (dextrocardia), a diagnosis of its own.
+    horizontal_flip: bool = setting(False, "mirror left and right at random", UNSAID + "; off, for it moves the heart")
+    vertical_flip: bool = setting(False, "mirror top and bottom at random", UNSAID)
+    fill_mode: Literal["nearest", "constant", "reflect", "wrap"] = setting("nearest", "what lies beyond the edge", "Keras' default")
+    cval: float = setting(0.0, "grey value (0 to 255) beyond the edge when fill_mode is constant", "Keras' default", ge=0, le=255)
+    copies: int = setting(1, "augmented copies of each image in the arm that holds augmented images only", UNSAID, ge=1)
+
+    @model_validator(mode="after")
+    def _ranges_run_upwards(self) -> Self:
+        for name in ("zoom_range", "brightness_range"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} is [{low}, {high}]; it needs two positive numbers, the smaller first")
+        return self
+
+
+class GanConfig(Config):
+    """One generator and how long it learns."""
+
+    architecture: str = setting("dcgan", "a key of syntrial.gans.GANS", UNSAID + "; the usual simple GAN of its time")
+    epochs: int = setting(200, "passes over the real images", PAPER + ", section 2.2", ge=1)
+    latent: int = setting(100, "numbers a generated image starts from", UNSAID + "; Radford et al. 2016", ge=1)
+    width: int = setting(64, "channels of the layer nearest the image; doubled at every halving", UNSAID + "; Radford et al. 2016", ge=4)
+    normalisation: Literal["batch", "spectral", "none"] = setting(
+        "batch", "inside the discriminator", UNSAID + "; Radford et al. 2016"
+    )
+    loss: Literal["non_saturating", "hinge", "wgan_gp"] = setting("non_saturating", "a key of syntrial.gans.LOSSES", UNSAID + "; Goodfellow et al. 2014")
+    gradient_penalty: float = setting(10.0, "weight; wgan_gp only", "Gulrajani et al. 2017", ge=0)
+    lr: float = setting(2e-4, "Adam's learning rate, both players", UNSAID + "; Radford et al. 2016, section 4", gt=0)
+    beta1: float = setting(0.5, "Adam's first moment, both players", UNSAID + "; Radford et al. 2016, section 4", ge=0, lt=1)
+    beta2: float = setting(0.999, "Adam's second moment, both players", UNSAID + "; Radford et al. 2016, section 4", ge=0, lt=1)
+    batch: int = setting(64, "images", UNSAID + "; Radford et al. 2016 use 128, for sets a thousand times larger", ge=2)
+    discriminator_steps: int = setting(1, "updates of the discriminator for each of the generator", UNSAID, ge=1)
+    ema_half_life: int = setting(10_000, "images after which an old weight counts half in the generator that is kept; 0: no average", UNSAID + "; Karras et al. 2018", ge=0)
+    diffaugment: list[str] = setting([], "any of color, translation, cutout", UNSAID + "; Zhao et al. 2020, off as in the paper")
+    transfer_discriminator: bool = setting(True, "whether a transfer starts from the faces' discriminator too", UNSAID)
+    conditional: bool = setting(False, "one generator for all classes in place of one a class", "the paper trains one a class")
+    collapse_below: float = setting(0.1, "share of the real images' diversity under which generated images are called collapsed; 0: never", "ours", ge=0, le=1)
+    seed: int = setting(0, "of weights, noise and order", UNSAID, ge=0)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.loss == "wgan_gp" and self.normalisation == "batch":
+            raise ValueError(
+                "normalisation is batch, but loss wgan_gp needs each image's gradient by itself; take none or spectral"
+            )
+        unknown = sorted(set(self.diffaugment) - {"color", "translation", "cutout"})
+        if unknown:
+            raise ValueError(f"diffaugment has no {unknown[0]!r}; it has color, translation, cutout")
+        return self
+
+
+class GansConfig(Config):
+    """The generators of a study. What stands under `all` holds for each of them unless it says otherwise."""
+
+    faces: GanConfig = Field(default_factory=GanConfig)
+    simple: GanConfig = Field(default_factory=GanConfig)
+    transfer: GanConfig = Field(default_factory=lambda: GanConfig(epochs=75))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_all(cls, settings: Any) -> Any:
+        if not isinstance(settings, dict):
+            return settings
+        shared = settings.get("all") or {}
+        kinds = {"faces": {}, "simple": {}, "transfer": {"epochs": 75}}
+        others = {name: value for name, value in settings.items() if name not in {*kinds, "all"}}
+        if not isinstance(shared, dict):
+            raise ValueError("all needs settings of a generator, such as {width: 32}")
+        merged: dict[str, Any] = {}
+        for kind, own in kinds.items():
+            given = settings.get(kind) or {}
+            merged[kind] = {**own, **shared, **given} if isinstance(given, dict) else given
+        return {**merged, **others}
+
+    @model_validator(mode="after")
+    def _transfer_fits_faces(self) -> Self:
+        for name in ("architecture", "latent", "width", "normalisation"):
+            here, there = getattr(self.transfer, name), getattr(self.faces, name)
+            if here != there:
+                raise ValueError(f"transfer.{name} is {here!r} and faces.{name} is {there!r}; a transfer continues the faces' networks, so they must be equal")
+        if self.faces.conditional:
+            raise ValueError("faces.conditional is true, but faces have one class; set it on simple and transfer")
+        return self
+
+
+class CnnConfig(Config):
+    """The classifier, the same for every arm."""
+
+    architecture: str = setting("cnn", "a key of syntrial.cnns.CNNS", UNSAID + "; pooled at the end, so any side fits")
+    width: int = setting(32, "channels of the first block; doubled twice", UNSAID, ge=4)
+    dropout: float = setting(0.3, "share of the features hidden while training", UNSAID, ge=0, lt=1)
+    epochs: int = setting(20, "passes over the arm `original`", UNSAID + "; more than 7, as its figure 10 shows", ge=1)
+    batch: int = setting(32, "images", UNSAID + "; Keras' default", ge=2)
+    lr: float = setting(1e-3, "Adam's learning rate", UNSAID + "; Keras' default", gt=0)
+    weight_decay: float = setting(0.0, "AdamW's, per step and learning rate", UNSAID, ge=0)
+
+
+class ResizeConfig(Config):
+    """The paper's check that resizing loses nothing: the same classifier on images at full and at reduced size."""
+
+    full_side: int = setting(1024, "px of the images that count as full size; 0: no check", PAPER + ", section 2.1", ge=0, le=4096)
+
+
+class ReportConfig(Config):
+    """How the verdict is reached."""
+
+    metric: Literal["auroc", "accuracy", "loss"] = setting("auroc", "what the verdict compares, on the held-out test images", "ours; needs no threshold")
+    confidence: float = setting(0.95, "of the verdicts together (each interval is widened for their number)", "ours", gt=0.5, lt=1)
+    resamples: int = setting(2000, "bootstrap samples of patients and seeds", "ours", ge=200)
+
+
+class StudyConfig(Config):
+    """One question, completely described."""
+
+    name: str = setting("study", "letters, digits, - and _", "ours", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")
+    side: int = setting(128, "px of the square images everything is trained on: 32, 64, 128 or 256", PAPER + ", section 2.1")
+    classes: list[str] = setting(["normal", "pneumonia"], "by the names in the data; the last is the one to be found", PAPER, min_length=2)
+    arms: list[str] = setting(list(ARMS), "keys of syntrial.arms.ARMS", PAPER + ", section 2.3; conventional_online and duplicates are ours")
+    seeds: list[int] = setting([0, 1, 2], "one classifier an arm for each, the same in every arm", "ours; the paper has one run", min_length=1)
+    images_per_class: int = setting(1000, "generated images a class and generator", PAPER + ", section 2.2", ge=1)
+    ingest: IngestConfig = Field(default_factory=IngestConfig)
+    split: SplitConfig = Field(default_factory=SplitConfig)
+    conventional: AugmentConfig = Field(default_factory=AugmentConfig)
+    gans: GansConfig = Field(default_factory=GansConfig)
+    classifier: CnnConfig = Field(default_factory=CnnConfig)
+    resize_check: ResizeConfig = Field(default_factory=ResizeConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.side not in (32, 64, 128, 256):
+            raise ValueError(f"side is {self.side}; the generators draw 32, 64, 128 or 256 px")
+        for arm in self.arms:
+            if arm not in ARMS:
+                raise ValueError(f"arms has no {arm!r}; it has {', '.join(ARMS)}")
+        for name, values in (("arms", self.arms), ("classes", self.classes), ("seeds", self.seeds)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} names something twice: {values}")
+        if "original" not in self.arms:
+            raise ValueError("arms lacks 'original', which every other arm is measured against")
+        if min(self.seeds) < 0:
+            raise ValueError(f"seeds holds {min(self.seeds)}; seeds are 0 or more")
+        if any("/" in label or label == "*" for label in self.classes):
+            raise ValueError("classes may hold neither '/' nor '*', which name generators")
+        if 0 < self.resize_check.full_side <= self.side:
+            raise ValueError(f"resize_check.full_side is {self.resize_check.full_side} and side is {self.side}; full size must be larger (0: no check)")
+        return self
+
+
+def load_study(path: str | Path, changes: list[str] | None = None) -> StudyConfig:
+    """The study in a YAML file, with changes such as "gans.simple.epochs=5" on top.
+
+    Raises:
+        ConfigError: no such file, not YAML, or a setting that is misspelt, impossible or contradicts another.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise ConfigError(f"there is no study file {path}; studies/ has smoke.yaml, quick.yaml and paper.yaml") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as a study: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds a {type(content).__name__}; a study is settings by name, such as 'side: 64'")
+    for change in changes or []:
+        _apply(content, change)
+    return StudyConfig.of({"name": path.stem, **content}, where=path.name)
+
+
+# The settings that are parameters of the pipeline, editable in its dashboard for one run.
+TURNED = {
+    "side": "side",
+    "arms": "arms",
+    "seeds": "seeds",
+    "images_per_class": "images_per_class",
+    "faces_epochs": "gans.faces.epochs",
+    "simple_epochs": "gans.simple.epochs",
+    "transfer_epochs": "gans.transfer.epochs",
+    "classifier_epochs": "classifier.epochs",
+}
+
+
+def turned(study: dict[str, Any], numbers: dict[str, Any]) -> StudyConfig:
+    """The study as it really runs: its settings with the pipeline's parameters (the keys of TURNED) in their places."""
+    whole = StudyConfig.of(study).model_dump()
+    for name, value in numbers.items():
+        *sections, last = TURNED[name].split(".")
+        place = whole
+        for section in sections:
+            place = place[section]
+        place[last] = value
+    return StudyConfig.of(whole)
+
+
+def numbers_of(study: StudyConfig) -> dict[str, Any]:
+    """The values of TURNED in a study."""
+    found = {}
+    for name, place in TURNED.items():
+        value: Any = study
+        for part in place.split("."):
+            value = getattr(value, part)
+        found[name] = value
+    return found
+
+
+def settings_of(config: Config, prefix: str = "") -> list[dict[str, Any]]:
+    """Every setting with its value, default, meaning and source, one row each, in the order of definition."""
+    rows: list[dict[str, Any]] = []
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, Config):
+            rows += settings_of(value, f"{prefix}{name}.")
+            continue
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        default = field.get_default(call_default_factory=True)
+        rows.append(
+            {"name": prefix + name, "value": value, "default": default, "meaning": field.description, "source": extra.get("source", "")}
+        )
+    return rows
+
+
+def _apply(content: dict[str, Any], change: str) -> None:
+    name, equals, text = change.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"--set {change!r} is not of the form NAME=VALUE, such as gans.simple.epochs=5")
+    *sections, last = name.split(".")
+    for section in sections:
+        content = content.setdefault(section, {})
+        if not isinstance(content, dict):
+            raise ConfigError(f"--set {change!r}: {section} is a value, not a section")
+    try:
+        content[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {change!r}: {text!r} is not a YAML value") from None
+
+
+def _sentence(cls: type[Config], problem: Any, where: str) -> str:
+    place = ".".join(str(part) for part in problem["loc"])
+    prefix = f"{where}: " if where else ""
+    if problem["type"] == "extra_forbidden":
+        section, known = _section(cls, problem["loc"][:-1])
+        name = str(problem["loc"][-1])
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
+        return f"{prefix}{section or 'a study'} has no {name!r}; {hint}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{prefix}{place + '.' if place else ''}{message}"
+    return f"{prefix}{place} is {problem['input']!r}; {message[0].lower()}{message[1:]}"
+
+
+def _section(cls: type[Config], path: tuple[Any, ...]) -> tuple[str, list[str]]:
+    current: Any = cls
+    for part in path:
+        current = current.model_fields[part].annotation
+    names = list(current.model_fields)
+    return ".".join(map(str, path)), names + (["all"] if current is GansConfig else [])

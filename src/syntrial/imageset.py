@@ -1,0 +1,322 @@
+"""The one form in which images travel: real, synthetic and pooled sets are the same thing, and each knows what it descends from.
+
+A folder: `images-00000.npy`, ... (uint8, N x side x side); `index.csv`, one row an image; `lineage.csv`, for each generator whose
+images are here the real images it has seen; `about.json`; `sheet.png`, a contact sheet. A few large files, because object storage
+and Kubeflow move artifacts object by object.
+
+Shapes: N images, S side in px.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from syntrial import atomic
+from syntrial.errors import DataError, LeakError
+
+COLUMNS = ("sha256", "label", "group", "source", "split", "file")
+SPLITS = ("", "train", "val", "test", "external")  # "" where a set is not divided, or a row belongs to no part
+REAL = "real"
+SHARD_BYTES = 256 * 2**20
+SHEET_CELL = 64  # px
+
+Pixels = NDArray[np.uint8]
+Lineage = dict[str, set[tuple[str, str]]]  # generator -> (sha256, group) of each real image it has seen
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of one image. `sha256` is of its pixels as stored; `source` is REAL or the name of a generator."""
+
+    sha256: str
+    label: str
+    group: str
+    source: str = REAL
+    split: str = ""
+    file: str = ""
+
+
+def sha256_of(image_SS: Pixels) -> str:
+    """The name an image goes by in every lineage: the hash of its pixels and side."""
+    return hashlib.sha256(b"%d:" % image_SS.shape[0] + np.ascontiguousarray(image_SS).tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images on disk with their rows, in the same order. Pixels are memory-mapped: opening a set reads none of them."""
+
+    folder: Path
+    rows: list[Row]
+    about: dict[str, Any]
+    lineage: Lineage
+    shards: list[Pixels] = field(repr=False)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> ImageSet:
+        """Raises DataError when the folder is no image set, or not a whole one."""
+        folder = Path(folder)
+        try:
+            about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+            rows = list(_read_rows(folder / "index.csv"))
+            lineage = read_lineage(folder / "lineage.csv")
+            shards = [np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("images-*.npy"))]
+        except FileNotFoundError as error:
+            raise DataError(f"{folder} is not an image set: it lacks {Path(error.filename).name}") from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{folder} is not a whole image set: {error}") from None
+        side, held = about.get("side"), sum(len(shard) for shard in shards)
+        if held != len(rows) or any(shard.dtype != np.uint8 or shard.shape[1:] != (side, side) for shard in shards):
+            raise DataError(f"{folder} is not a whole image set: {held} images for {len(rows)} rows at side {side}")
+        if about["digest"] != digest_of(side, rows, lineage):
+            raise DataError(f"{folder} was changed after it was written: its rows do not fit the digest in about.json")
+        return cls(folder, rows, about, lineage, shards)
+
+    @property
+    def side(self) -> int:
+        """px"""
+        return int(self.about["side"])
+
+    @property
+    def classes(self) -> list[str]:
+        """In the order of the study; the last is the one to be found."""
+        return list(self.about["classes"])
+
+    @property
+    def digest(self) -> str:
+        """Hash of everything that can matter to a reader: pixels (through their hashes), rows and lineage."""
+        return str(self.about["digest"])
+
+    def pixels(self, positions: Iterable[int] | None = None) -> Pixels:
+        """Images (N, S, S) at the positions given, in that order; all of them when none are given."""
+        if positions is None:
+            return np.concatenate([np.zeros((0, self.side, self.side), np.uint8), *self.shards])
+        wanted = np.fromiter(positions, dtype=np.int64)
+        out = np.empty((len(wanted), self.side, self.side), np.uint8)
+        start = 0
+        for shard in self.shards:
+            here = np.flatnonzero((wanted >= start) & (wanted < start + len(shard)))
+            out[here] = shard[wanted[here] - start]
+            start += len(shard)
+        return out
+
+    def where(self, *, label: str | None = None, source: str | None = None, split: str | None = None) -> list[int]:
+        """Positions of the rows with all of the given values."""
+        wanted = [(name, value) for name, value in (("label", label), ("source", source), ("split", split)) if value is not None]
+        return [i for i, row in enumerate(self.rows) if all(getattr(row, name) == value for name, value in wanted)]
+
+    def ancestors(self, positions: Iterable[int]) -> set[tuple[str, str]]:
+        """(sha256, group) of the real images that those at the positions are or descend from."""
+        found: set[tuple[str, str]] = set()
+        generators = set()
+        for i in positions:
+            row = self.rows[i]
+            if row.source == REAL:
+                found.add((row.sha256, row.group))
+            else:
+                generators.add(row.source)
+        return found.union(*(self.lineage[name] for name in generators))
+
+    def verify(self) -> None:
+        """Hashes every image again. Raises DataError naming the first whose pixels are not those its row speaks of."""
+        position = 0
+        for shard in self.shards:
+            for image in shard:
+                row = self.rows[position]
+                if sha256_of(image) != row.sha256:
+                    raise DataError(f"{self.folder}: the pixels of {row.file or row.sha256} are not those of its row")
+                position += 1
+
+
+class Writer:
+    """Fills a draft folder with images as they come, so that a set far larger than memory can be written.
+
+    `side` in px. At most `shard_bytes` of pixels are held in memory.
+    """
+
+    def __init__(self, draft: Path, side: int, shard_bytes: int = SHARD_BYTES) -> None:
+        self.draft, self.side = draft, side
+        self.rows: list[Row] = []
+        self._buffer: list[Pixels] = []
+        self._per_shard = max(1, shard_bytes // (side * side))
+        self._shards = 0
+
+    def add(self, image_SS: Pixels, row: Row) -> None:
+        """One image with its row. Raises DataError when it is not uint8 side x side."""
+        if image_SS.dtype != np.uint8 or image_SS.shape != (self.side, self.side):
+            raise DataError(f"{row.file}: {image_SS.dtype} {image_SS.shape}; this set holds uint8 ({self.side}, {self.side})")
+        self._buffer.append(image_SS)
+        self.rows.append(row)
+        if len(self._buffer) == self._per_shard:
+            self._flush()
+
+    def link(self, source: ImageSet, rows: list[Row]) -> None:
+        """All images of another set under new rows, without copying a pixel. Raises DataError where they do not fit."""
+        if source.side != self.side or len(rows) != len(source.rows):
+            raise DataError(f"{source.folder} has {len(source.rows)} images of {source.side} px; wanted {len(rows)} of {self.side}")
+        self._flush()
+        for path in sorted(source.folder.glob("images-*.npy")):
+            atomic.link_or_copy(path, self._next_shard())
+        self.rows += rows
+
+    def close(
+        self,
+        *,
+        verb: str,
+        classes: list[str],
+        config: dict[str, Any],
+        parents: list[dict[str, Any]],
+        lineage: Lineage | None = None,
+        facts: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Writes index, lineage, contact sheet and `about.json`; returns what the last one holds.
+
+        Args:
+            classes: labels in the order of the study.
+            config: the settings that made the set.
+            parents: `about_parent()` of each set or generator it was made from.
+            lineage: for each generator among the rows' sources, the real images it has seen.
+            facts: anything else a reader should know, JSON-ready.
+
+        Raises:
+            LeakError: a row's source has no lineage.
+        """
+        self._flush()
+        lineage = lineage or {}
+        nameless = sorted({row.source for row in self.rows} - {REAL} - set(lineage))
+        if nameless:
+            raise LeakError(f"images of {nameless[0]} come without the real images it has seen; write its lineage with them")
+        _write_rows(self.draft / "index.csv", self.rows)
+        write_lineage(self.draft / "lineage.csv", lineage)
+        about = {
+            **(facts or {}),
+            "verb": verb,
+            "side": self.side,
+            "images": len(self.rows),
+            "classes": classes,
+            "counts": _counts(self.rows),
+            "digest": digest_of(self.side, self.rows, lineage),
+            "config": config,
+            "parents": parents,
+        }
+        sheet(self.draft, self.rows, self.side).save(self.draft / "sheet.png")
+        atomic.write_json(self.draft / "about.json", about)
+        return about
+
+    def _next_shard(self) -> Path:
+        self._shards += 1
+        return self.draft / f"images-{self._shards - 1:05d}.npy"
+
+    def _flush(self) -> None:
+        if self._buffer:
+            np.save(self._next_shard(), np.stack(self._buffer))
+            self._buffer = []
+
+
+def about_parent(about: dict[str, Any]) -> dict[str, Any]:
+    """What a child records of a parent: enough to find it again."""
+    return {key: about[key] for key in ("verb", "digest", "name") if key in about}
+
+
+def digest_of(side: int, rows: list[Row], lineage: Lineage) -> str:
+    """Equal exactly where two sets hold the same images with the same rows and lineage."""
+    hasher = hashlib.sha256(b"%d" % side)
+    for row in rows:
+        hasher.update("\x1f".join(getattr(row, name) for name in COLUMNS).encode() + b"\n")
+    for name in sorted(lineage):
+        hasher.update(name.encode() + b"\n")
+        for ancestor in sorted(lineage[name]):
+            hasher.update("\x1f".join(ancestor).encode() + b"\n")
+    return hasher.hexdigest()
+
+
+def refuse_leaks(images: ImageSet, trained: Iterable[int], judged: Iterable[int]) -> None:
+    """Nothing may be judged on what was trained on, however indirectly.
+
+    Args:
+        trained: positions of the rows a classifier learns from; what their generators have seen counts as well.
+        judged: positions of the rows it is measured on.
+
+    Raises:
+        LeakError: naming the first judged image that is synthetic, claims to be real and is not, trained, or whose group trained.
+    """
+    seen = images.ancestors(trained)
+    seen_images, seen_groups = {sha for sha, _ in seen}, {group for _, group in seen}
+    generated = {row.sha256: row.source for row in images.rows if row.source != REAL}
+    for i in judged:
+        row = images.rows[i]
+        if row.source != REAL:
+            raise LeakError(f"{row.file or row.sha256} was generated by {row.source}; a held-out evaluation judges on real images only")
+        if row.sha256 in generated:
+            raise LeakError(f"{row.file or row.sha256} claims to be real and is an image of {generated[row.sha256]}; take it out of the data")
+        if row.sha256 in seen_images:
+            raise LeakError(f"{row.file or row.sha256} was trained on and would be judged on; divide the images again")
+        if row.group in seen_groups:
+            raise LeakError(
+                f"patient {row.group} has trained and is in {row.split} ({row.file}); split by group, or declare the groups in a manifest"
+            )
+
+
+def sheet(folder: Path, rows: list[Row], side: int, across: int = 12) -> Image.Image:
+    """A contact sheet: for each label and source a line of images, evenly chosen. Grey, SHEET_CELL px an image."""
+    kinds: dict[tuple[str, str], list[int]] = {}
+    for i, row in enumerate(rows):
+        kinds.setdefault((row.label, row.source), []).append(i)
+    shards = [np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("images-*.npy"))]
+    starts = np.cumsum([0, *(len(shard) for shard in shards)])
+    canvas = Image.new("L", (across * SHEET_CELL, max(1, len(kinds)) * SHEET_CELL))
+    for line, kind in enumerate(sorted(kinds)):
+        chosen = kinds[kind][:: max(1, len(kinds[kind]) // across)][:across]
+        for column, i in enumerate(chosen):
+            shard = int(np.searchsorted(starts, i, side="right")) - 1
+            cell = Image.fromarray(np.asarray(shards[shard][i - starts[shard]]))
+            canvas.paste(cell.resize((SHEET_CELL, SHEET_CELL), Image.Resampling.LANCZOS), (column * SHEET_CELL, line * SHEET_CELL))
+    return canvas
+
+
+def _counts(rows: list[Row]) -> dict[str, int]:
+    counted = Counter(" / ".join(filter(None, (row.split, row.source, row.label))) for row in rows)
+    return dict(sorted(counted.items()))
+
+
+def _write_rows(path: Path, rows: list[Row]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        table.writerows([getattr(row, name) for name in COLUMNS] for row in rows)
+
+
+def _read_rows(path: Path) -> Iterator[Row]:
+    with open(path, newline="", encoding="utf-8") as file:
+        for cells in csv.DictReader(file):
+            row = Row(**cells)
+            if row.split not in SPLITS:
+                raise ValueError(f"{path.name} has split {row.split!r}; it may be {', '.join(filter(None, SPLITS))} or empty")
+            yield row
+
+
+def write_lineage(path: Path, lineage: Lineage) -> None:
+    """One row for each generator and real image it has seen, sorted."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("generator", "sha256", "group"))
+        table.writerows((name, *ancestor) for name in sorted(lineage) for ancestor in sorted(lineage[name]))
+
+
+def read_lineage(path: Path) -> Lineage:
+    """What `write_lineage` wrote."""
+    lineage: Lineage = {}
+    with open(path, newline="", encoding="utf-8") as file:
+        for cells in csv.DictReader(file):
+            lineage.setdefault(cells["generator"], set()).add((cells["sha256"], cells["group"]))
+    return lineage

@@ -1,0 +1,379 @@
+"""Numbers that judge a classifier. NumPy alone, so that the stages without torch can judge too.
+
+N images, K classes, R resamples, G groups (patients). `prob_NK` holds one row an image, each summing to 1; `label_N`
+holds the true classes, whole numbers from 0 to K-1. With two classes, class 1 is the one to be found. What cannot be
+computed raises DegenerateError.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from syntrial.errors import DegenerateError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+LOG_CLIP = 1e-7  # Keras' epsilon, so that losses stand beside the paper's: one certain error costs 16.1, not infinity
+SUM_TOLERANCE = 1e-3  # how far a row of probabilities may sum from 1: float16 softmax passes, scores do not
+
+
+def accuracy(prob_NK: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None = None) -> float:
+    """Share of the images whose most probable class is the true one, in [0, 1]; higher is better."""
+    return _once(weighted_accuracy, prob_NK, label_N, weight_N)
+
+
+def log_loss(prob_NK: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None = None) -> float:
+    """Mean of -ln p(true class), in [0, 16.1]; lower is better, and guessing has ln K.
+
+    Probabilities are clipped to [1e-7, 1 - 1e-7], as Keras' categorical cross-entropy does.
+    """
+    return _once(weighted_log_loss, prob_NK, label_N, weight_N)
+
+
+def auroc(prob_NK: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None = None) -> float:
+    """Chance that an image of the class scores above one of another, in [0, 1]; higher is better, 0.5 is guessing.
+
+    Hanley and McNeil 1982: the area under the ROC curve is the Mann-Whitney statistic, in which ties count half. Two
+    classes: of class 1. More: the mean over classes, each against all others.
+
+    Raises:
+        DegenerateError: a class without images (or without weight).
+    """
+    return _once(weighted_auroc, prob_NK, label_N, weight_N)
+
+
+def sensitivity_specificity(prob_NK: ArrayLike, label_N: ArrayLike) -> tuple[Floats, Floats]:
+    """For each class against all others: the share of it found, and the share of the others rightly left alone.
+
+    (K,) each, in [0, 1]; higher is better. The decision is the most probable class. With two classes, read entry 1.
+
+    Raises:
+        DegenerateError: a class without images.
+    """
+    prob_NK, label_N = checked(prob_NK, label_N)
+    _require_every_class(label_N, prob_NK.shape[1], "sensitivity")
+    table_KK = confusion_matrix(prob_NK, label_N)
+    found_K, true_K, called_K = np.diag(table_KK), table_KK.sum(axis=1), table_KK.sum(axis=0)
+    others_K = len(label_N) - true_K
+    return found_K / true_K, 1 - (called_K - found_K) / others_K
+
+
+def brier(prob_NK: ArrayLike, label_N: ArrayLike) -> float:
+    """Mean squared distance of the probabilities from what came true; lower is better, 0 is certain and right.
+
+    Brier 1950, eq. 2: the sum over classes, in [0, 2]. With two classes the customary half of it, the square for class
+    1 alone, in [0, 1]; always saying 0.5 has 0.25.
+    """
+    prob_NK, label_N = checked(prob_NK, label_N)
+    classes = prob_NK.shape[1]
+    square_N = ((prob_NK - np.eye(classes)[label_N]) ** 2).sum(axis=1)
+    return float(square_N.mean()) / (2 if classes == 2 else 1)
+
+
+def calibration_error(prob_NK: ArrayLike, label_N: ArrayLike, bins: int = 15) -> float:
+    """Expected calibration error: how far confidence is from accuracy, in [0, 1]; lower is better.
+
+    Guo et al. 2017, eq. 3, over `bins` intervals ((m-1)/M, m/M] of equal width of the most probable class' probability.
+    """
+    prob_NK, label_N = checked(prob_NK, label_N)
+    confidence_N = prob_NK.max(axis=1)
+    bin_N = np.clip(np.ceil(confidence_N * bins).astype(np.int64) - 1, 0, bins - 1)
+    gap_N = (prob_NK.argmax(axis=1) == label_N) - confidence_N
+    return float(np.abs(np.bincount(bin_N, weights=gap_N)).sum() / len(label_N))
+
+
+def confusion_matrix(prob_NK: ArrayLike, label_N: ArrayLike) -> Ints:
+    """How many images of each true class (row) were called each class (column); (K, K)."""
+    prob_NK, label_N = checked(prob_NK, label_N)
+    classes = prob_NK.shape[1]
+    cell_N = label_N * classes + prob_NK.argmax(axis=1)
+    return np.bincount(cell_N, minlength=classes**2).reshape(classes, classes).astype(np.int64)
+
+
+def roc_points(score_N: ArrayLike, positive_N: ArrayLike, most: int = 200) -> tuple[Floats, Floats, Floats]:
+    """The ROC curve from (0, 0) to (1, 1): false positive rates, true positive rates, and the scores to reach for them.
+
+    At most `most` (2 or more) points, evenly thinned, with both ends kept. All are finite: the first threshold, which
+    nothing reaches, is written as 1.0, as dashboards refuse infinity.
+
+    Args:
+        score_N: probability of being positive, in [0, 1].
+        positive_N: whether the image truly is.
+
+    Raises:
+        DegenerateError: scores outside [0, 1] or of another length, or only one kind of image.
+    """
+    score_N, positive_N = _checked_scores(score_N, positive_N)
+    order_N = np.argsort(-score_N, kind="stable")
+    score_N, positive_N = score_N[order_N], positive_N[order_N]
+    last_P = np.flatnonzero(np.append(np.diff(score_N) != 0, True))  # the last image of each distinct score
+    true_P, false_P = np.cumsum(positive_N)[last_P], np.cumsum(~positive_N)[last_P]
+    kept = np.unique(np.linspace(0, len(last_P), min(most, len(last_P) + 1)).round().astype(np.int64))
+    tpr, fpr = np.append(0.0, true_P / true_P[-1]), np.append(0.0, false_P / false_P[-1])
+    return fpr[kept], tpr[kept], np.append(1.0, score_N[last_P])[kept]
+
+
+def scores(prob_NK: ArrayLike, label_N: ArrayLike) -> dict[str, float]:
+    """Every number at once, by name; all finite.
+
+    Sensitivity and specificity are those of class 1; with more than two classes, means over classes.
+
+    Raises:
+        DegenerateError: probabilities or labels that are not what they should be, or a class without images.
+    """
+    prob_NK, label_N = checked(prob_NK, label_N)
+    sensitivity_K, specificity_K = sensitivity_specificity(prob_NK, label_N)
+    told = slice(1, None) if prob_NK.shape[1] == 2 else slice(None)
+    return {
+        "accuracy": accuracy(prob_NK, label_N),
+        "loss": log_loss(prob_NK, label_N),
+        "auroc": auroc(prob_NK, label_N),
+        "sensitivity": float(sensitivity_K[told].mean()),
+        "specificity": float(specificity_K[told].mean()),
+        "brier": brier(prob_NK, label_N),
+        "calibration_error": calibration_error(prob_NK, label_N),
+    }
+
+
+# The same numbers under many weightings at once: (N, K), (N,), (R, N) -> (R,). Bootstraps read them a thousand times.
+
+
+def weighted_accuracy(prob_NK: ArrayLike, label_N: ArrayLike, weight_RN: ArrayLike) -> Floats:
+    """Accuracy under each row of weights; (R,)."""
+    prob_NK, label_N = checked(prob_NK, label_N)
+    weight_RN = _checked_weights(weight_RN, len(label_N))
+    return _mean((prob_NK.argmax(axis=1) == label_N).astype(np.float64), weight_RN)
+
+
+def weighted_log_loss(prob_NK: ArrayLike, label_N: ArrayLike, weight_RN: ArrayLike) -> Floats:
+    """Log loss under each row of weights; (R,)."""
+    prob_NK, label_N = checked(prob_NK, label_N)
+    weight_RN = _checked_weights(weight_RN, len(label_N))
+    true_N = prob_NK[np.arange(len(label_N)), label_N]
+    return _mean(-np.log(np.clip(true_N, LOG_CLIP, 1 - LOG_CLIP)), weight_RN)
+
+
+def weighted_auroc(prob_NK: ArrayLike, label_N: ArrayLike, weight_RN: ArrayLike) -> Floats:
+    """AUROC under each row of weights; (R,). Images are sorted once for all rows."""
+    prob_NK, label_N = checked(prob_NK, label_N)
+    weight_RN = _checked_weights(weight_RN, len(label_N))
+    classes = prob_NK.shape[1]
+    _require_every_class(label_N, classes, "AUROC")
+    told = [1] if classes == 2 else range(classes)
+    mean_R: Floats = np.mean([_area(prob_NK[:, k], label_N == k, weight_RN) for k in told], axis=0)
+    return mean_R
+
+
+WEIGHTED: dict[str, Callable[[ArrayLike, ArrayLike, ArrayLike], Floats]] = {
+    "auroc": weighted_auroc,
+    "accuracy": weighted_accuracy,
+    "loss": weighted_log_loss,
+}
+
+
+# How sure the numbers are.
+
+
+def proportion_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact interval of a proportion such as an accuracy: it holds the truth at least as often as `confidence` says.
+
+    Clopper and Pearson 1934: the proportions under which what was seen, or more extreme, keeps half the error
+    probability.
+
+    Raises:
+        DegenerateError: no trials, successes outside 0..trials, or confidence outside (0, 1).
+    """
+    if not 0 <= successes <= trials or trials < 1:
+        raise DegenerateError(
+            f"{successes} successes in {trials} trials; a proportion needs trials and 0 to that many successes"
+        )
+    _require_share(confidence)
+    error = (1 - confidence) / 2
+    return _lowest_proportion(successes, trials, error), 1 - _lowest_proportion(trials - successes, trials, error)
+
+
+def bootstrap_interval(
+    statistic: Callable[[Ints], float],
+    group_N: ArrayLike,
+    label_N: ArrayLike | None = None,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile interval (Efron 1979) of any statistic of images, had the patients been others.
+
+    Args:
+        statistic: the number, given how often each image was drawn; `lambda w: auroc(prob_NK, label_N, w)`, say.
+        group_N: the patient of each image; images of one patient are drawn together.
+        label_N: if given, patients are drawn within each kind of patient, so that no class runs empty.
+
+    Raises:
+        DegenerateError: labels and groups of different lengths, no resamples, or confidence outside (0, 1).
+    """
+    _require_share(confidence)
+    group_N = np.asarray(group_N)
+    label_N = np.zeros(len(group_N), np.int64) if label_N is None else np.asarray(label_N)
+    blocks = resample_groups(group_N, label_N, resamples, np.random.default_rng(seed))
+    values = [statistic(weight_N) for weight_RN in blocks for weight_N in weight_RN]
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def resample_groups(
+    group_N: ArrayLike, label_N: ArrayLike, resamples: int, rng: np.random.Generator, block: int = 2**22
+) -> Iterator[Ints]:
+    """How often each image is drawn when whole groups are: `resamples` rows of weights (R, N), some rows at a time.
+
+    Groups whose images have the same set of labels form a stratum. Each stratum is drawn from itself, with replacement,
+    as often as it has groups: every label keeps its number of groups, so none runs empty.
+
+    Raises:
+        DegenerateError: labels and groups of different lengths, no images, or no resamples.
+    """
+    groups, member_N = np.unique(np.asarray(group_N), return_inverse=True)
+    label_N = np.asarray(label_N)
+    if label_N.shape != member_N.shape or not len(label_N) or resamples < 1:
+        raise DegenerateError(
+            f"{len(label_N)} labels, {len(member_N)} groups, {resamples} resamples; a bootstrap needs one or more, "
+            "and as many labels as groups"
+        )
+    count_RG = np.zeros((resamples, len(groups)), np.int64)
+    for stratum in _strata(member_N, label_N, len(groups)):
+        count_RG[:, stratum] = rng.multinomial(len(stratum), np.full(len(stratum), 1 / len(stratum)), size=resamples)
+    rows = max(1, block // len(label_N))
+    return (count_RG[start : start + rows, member_N] for start in range(0, resamples, rows))
+
+
+# What everything above rests on.
+
+
+def checked(prob_NK: ArrayLike, label_N: ArrayLike) -> tuple[Floats, Ints]:
+    """The same probabilities and labels as arrays.
+
+    Raises:
+        DegenerateError: not one row of two or more probabilities an image, rows that do not sum to 1, or labels that
+            are no class.
+    """
+    prob, label = np.asarray(prob_NK, dtype=np.float64), np.asarray(label_N)
+    if prob.ndim != 2 or prob.shape[0] < 1 or prob.shape[1] < 2:
+        raise DegenerateError(
+            f"probabilities have shape {prob.shape}; they need a row an image and two or more columns"
+        )
+    _require_probabilities(prob)
+    if label.shape != prob.shape[:1] or label.dtype.kind not in "iu":
+        raise DegenerateError(
+            f"labels are {label.dtype} of shape {label.shape}; {len(prob)} whole numbers are needed, one a row"
+        )
+    if label.min() < 0 or label.max() >= prob.shape[1]:
+        raise DegenerateError(
+            f"labels run from {label.min()} to {label.max()}; {prob.shape[1]} columns allow 0 to {prob.shape[1] - 1}"
+        )
+    return prob, label.astype(np.int64)
+
+
+def _require_probabilities(prob_NK: Floats) -> None:
+    broken = int((~np.isfinite(prob_NK)).any(axis=1).sum())
+    if broken:
+        raise DegenerateError(f"{broken} of {len(prob_NK)} rows of probabilities are not finite; did training diverge?")
+    off_N = np.abs(prob_NK.sum(axis=1) - 1)
+    if prob_NK.min() < 0 or off_N.max() > SUM_TOLERANCE:
+        raise DegenerateError(
+            f"probabilities are as low as {prob_NK.min():.4g} and a row sums to {off_N.max():.4g} off 1; "
+            "they need to be 0 or more and each row to sum to 1 (softmax does that)"
+        )
+
+
+def _require_every_class(label_N: Ints, classes: int, what: str) -> None:
+    count_K = np.bincount(label_N, minlength=classes)
+    if (count_K == 0).any():
+        raise DegenerateError(
+            f"class {int(count_K.argmin())} has none of {len(label_N)} images; {what} needs each of {classes} classes"
+        )
+
+
+def _require_share(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise DegenerateError(f"confidence is {confidence}; it needs to lie between 0 and 1, such as 0.95")
+
+
+def _checked_weights(weight_RN: ArrayLike, images: int) -> NDArray[Any]:
+    weight = np.asarray(weight_RN)
+    if weight.ndim != 2 or weight.shape[1] != images:
+        raise DegenerateError(f"weights have shape {weight.shape}; they need one column for each of {images} images")
+    if not np.isfinite(weight).all() or weight.min() < 0 or not weight.any(axis=1).all():
+        raise DegenerateError(
+            "weights hold something below 0, not finite, or a row of zeros; they need to be 0 or more, and not all 0"
+        )
+    return weight
+
+
+def _checked_scores(score_N: ArrayLike, positive_N: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
+    score, positive = np.asarray(score_N, dtype=np.float64), np.asarray(positive_N).astype(bool)
+    if score.ndim != 1 or score.shape != positive.shape:
+        raise DegenerateError(f"scores have shape {score.shape} and truths {positive.shape}; they need the same length")
+    if not ((score >= 0) & (score <= 1)).all():
+        raise DegenerateError("scores hold something outside 0 to 1 or not finite; probabilities are needed")
+    if not 0 < positive.sum() < len(positive):
+        raise DegenerateError(f"{positive.sum()} of {len(positive)} images are positive; a ROC curve needs both kinds")
+    return score, positive
+
+
+def _once(
+    weighted: Callable[[ArrayLike, ArrayLike, ArrayLike], Floats],
+    prob_NK: ArrayLike,
+    label_N: ArrayLike,
+    weight_N: ArrayLike | None,
+) -> float:
+    weight = np.ones(np.size(label_N)) if weight_N is None else np.asarray(weight_N)
+    return float(weighted(prob_NK, label_N, weight[None])[0])
+
+
+def _mean(value_N: Floats, weight_RN: NDArray[Any]) -> Floats:
+    mean_R: Floats = weight_RN @ value_N / weight_RN.sum(axis=1)
+    return mean_R
+
+
+def _area(score_N: Floats, positive_N: NDArray[np.bool_], weight_RN: NDArray[Any]) -> Floats:
+    order_L = np.flatnonzero(~positive_N)[np.argsort(score_N[~positive_N])]
+    lost_L, won_W = score_N[order_L], score_N[positive_N]
+    won_RW = weight_RN[:, positive_N]
+    below_RL = np.pad(np.cumsum(weight_RN[:, order_L], axis=1), ((0, 0), (1, 0)))  # weight of the first l negatives
+    beaten_RW = (
+        below_RL[:, np.searchsorted(lost_L, won_W, "left")] + below_RL[:, np.searchsorted(lost_L, won_W, "right")]
+    )
+    pairs_R = won_RW.sum(axis=1) * below_RL[:, -1]
+    if not (pairs_R > 0).all():
+        raise DegenerateError(
+            "a resample gives no weight to one of the classes; AUROC needs both, so resample within classes"
+        )
+    area_R: Floats = (won_RW * beaten_RW).sum(axis=1) / 2 / pairs_R
+    return area_R
+
+
+def _lowest_proportion(successes: int, trials: int, error: float) -> float:
+    """The proportion under which `successes` or more of `trials` come with probability `error`, by bisection."""
+    if successes == 0:
+        return 0.0
+    count = np.arange(successes, trials + 1)
+    log_ways = math.lgamma(trials + 1) - np.array([math.lgamma(c + 1) + math.lgamma(trials - c + 1) for c in count])
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        tail = np.exp(log_ways + count * math.log(middle) + (trials - count) * math.log1p(-middle)).sum()
+        low, high = (middle, high) if tail < error else (low, middle)
+    return (low + high) / 2
+
+
+def _strata(member_N: Ints, label_N: NDArray[Any], groups: int) -> list[Ints]:
+    labels, label_N = np.unique(label_N, return_inverse=True)
+    has_GK = np.zeros((groups, len(labels)), bool)
+    has_GK[member_N, label_N] = True
+    kinds, kind_G = np.unique(has_GK, axis=0, return_inverse=True)
+    return [np.flatnonzero(kind_G.reshape(-1) == kind) for kind in range(len(kinds))]

@@ -1,0 +1,73 @@
+"""Verb: the divided real images and every synthetic set -> one image set that says of each row where it may be used.
+
+As printed, a random share of all rows validates, synthetic ones included. Held out, synthetic rows only train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from syntrial import atomic
+from syntrial.config import SplitConfig
+from syntrial.errors import DataError
+from syntrial.imageset import REAL, ImageSet, Lineage, Row, Writer, about_parent
+from syntrial.seeds import uniform_for
+
+
+def pool(real: str | Path, synthetic: Sequence[str | Path], out: str | Path, *, config: SplitConfig) -> dict[str, float]:
+    """Joins the sets without copying a pixel; the protocol is that of the division of `real`.
+
+    Returns:
+        Numbers of real and synthetic images, and how many of each validate.
+
+    Raises:
+        DataError: `real` is not divided, a set differs in side, or two synthetic sets come from generators of one name.
+    """
+    divided = ImageSet.open(real)
+    drawn = [ImageSet.open(folder) for folder in synthetic]
+    protocol = divided.about.get("division", {}).get("protocol")
+    if protocol is None:
+        raise DataError(f"{real} is not divided into parts; the verb split does that")
+    with atomic.new_folder(out) as draft:
+        writer = Writer(draft, divided.side)
+        for images in (divided, *drawn):
+            writer.link(images, [replace(row, split=_part(row, protocol, config)) for row in images.rows])
+        writer.close(
+            verb="pool",
+            classes=divided.classes,
+            config=config.model_dump(),
+            parents=[about_parent(images.about) for images in (divided, *drawn)],
+            lineage=_joined(drawn),
+            facts={
+                **{key: divided.about[key] for key in ("ingest", "external", "division")},
+                "generators": {images.about["generator"]["name"]: images.about["generator"] for images in drawn},
+            },
+        )
+    validating = [row for row in writer.rows if row.split == "val"]
+    return {
+        "real_images": float(len(divided.rows)),
+        "synthetic_images": float(len(writer.rows) - len(divided.rows)),
+        "validation_images": float(len(validating)),
+        "validation_synthetic_images": float(sum(row.source != REAL for row in validating)),
+    }
+
+
+def _part(row: Row, protocol: str, config: SplitConfig) -> str:
+    if protocol == "held_out":
+        return "train" if row.source != REAL else row.split
+    if row.split not in ("", "train") or (row.source == REAL and row.split == ""):
+        return row.split
+    # By the image alone, so that every arm validates on the same share of what it shares with the others.
+    return "val" if uniform_for("validate", config.seed, row.sha256) < config.val_share else "train"
+
+
+def _joined(drawn: list[ImageSet]) -> Lineage:
+    lineage: Lineage = {}
+    for images in drawn:
+        for name, ancestors in images.lineage.items():
+            if name in lineage:
+                raise DataError(f"two synthetic sets come from a generator named {name}; each needs a name of its own")
+            lineage[name] = ancestors
+    return lineage
