@@ -1,0 +1,1 @@
+"""One box of the graph a file: it hands paths to one verb, nothing else."""

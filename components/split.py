@@ -1,0 +1,24 @@
+"""Image set + protocol -> the same with its parts."""
+
+from kfp.dsl import Dataset, Input, Metrics, Output
+
+from components._base import component
+
+
+@component("split")
+def split(
+    images: Input[Dataset],
+    protocol: str,
+    settings: dict,
+    parts: Output[Dataset],
+    metrics: Output[Metrics],
+    external: Input[Dataset] = None,
+):
+    """The external images join as a second test set."""
+    from syntrial.config import SplitConfig
+    from syntrial.split import split
+
+    second = external.path if external else ""
+    metrics.metadata.update(
+        split(images.path, parts.path, protocol=protocol, config=SplitConfig.of(settings), external=second)
+    )

@@ -1,0 +1,32 @@
+"""Pooled image set + arm + seeds -> classifiers, curves and scores."""
+
+from kfp.dsl import Dataset, Input, Metrics, Output
+
+from components._base import component
+
+
+@component("train_cnn")
+def train_cnn(
+    images: Input[Dataset],
+    arm: str,
+    seeds: list,
+    epochs: int,
+    settings: dict,
+    augmentation: dict,
+    scores: Output[Dataset],
+    metrics: Output[Metrics],
+):
+    """One classifier a seed, the same seeds in every arm."""
+    from syntrial.config import AugmentConfig, CnnConfig
+    from syntrial.train_cnn import train_cnn
+
+    metrics.metadata.update(
+        train_cnn(
+            images.path,
+            scores.path,
+            arm=arm,
+            seeds=[int(seed) for seed in seeds],  # the engine makes floats of numbers in lists
+            config=CnnConfig.of(settings, epochs=epochs),
+            augmentation=AugmentConfig.of(augmentation),
+        )
+    )

@@ -1,0 +1,1 @@
+"""The graph of a study, and the ways to run it."""

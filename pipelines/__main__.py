@@ -1,0 +1,28 @@
+"""`python -m pipelines COMMAND`: one set of flags for every way to run a study."""
+
+import argparse
+import sys
+
+from pipelines import bench, run
+from syntrial.errors import SyntrialError
+
+
+def main(words: list[str] | None = None) -> int:
+    """Exit code 0 when all went well, 2 for what a person can mend, 1 for a failed run, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines", description="Run studies of synthetic training images")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for module in (run, bench):
+        module.add_to(commands)
+    flags = parser.parse_args(words)
+    try:
+        return int(flags.command(flags))
+    except SyntrialError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""`python -m pipelines run`: a whole study on this machine, through the same graph that a cluster runs."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipelines.graph import arguments_of
+from pipelines.plan import Counts, guessed, images_shown, measure, needed_s, planned
+from pipelines.watch import Planned, watch
+from syntrial import atomic, storage, table
+from syntrial.config import StudyConfig, load_study
+from syntrial.errors import DataError, SyntrialError
+from syntrial.layouts import count as count_images
+from syntrial.progress import duration
+
+BROKEN = re.compile(r"syntrial\.errors\.\w+: (?P<sentence>.+)")
+TAIL = 25  # lines of the engine's log that are shown when a box fails by no fault of a person
+
+
+def add_to(commands: Any) -> None:
+    """The command's flags."""
+    parser = commands.add_parser("run", help="run a study on this machine", description=__doc__)
+    parser.add_argument("--study", default="studies/quick.yaml", help="study file (default: %(default)s)")
+    parser.add_argument("--data", default="data/sample/xray", help="images: folder, archive, manifest, s3:// or minio:// (default: %(default)s)")
+    parser.add_argument("--faces", default="data/sample/faces", help="images the transfer starts from (default: %(default)s)")
+    parser.add_argument("--external", default="", help="a second test set from another source, never trained on")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting, such as gans.simple.epochs=5")
+    parser.add_argument("--runs", default="runs", help="where results and the cache are kept (default: %(default)s)")
+    parser.add_argument("--dry-run", action="store_true", help="print what would run and what it would cost, and stop")
+    parser.set_defaults(command=run)
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Runs a study, or says what it would cost. Returns the exit code; raises SyntrialError for what a person can mend."""
+    study = load_study(flags.study, flags.set)
+    uris = {name: getattr(flags, name) for name in ("data", "faces", "external")}
+    if flags.dry_run:
+        return _dry_run(study, uris)
+    runs = Path(flags.runs).resolve()
+    with _alone(runs / study.name):
+        folder = _new_folder(runs / study.name)
+        print(f"study {study.name}: {uris['data']} -> {_short(folder)}", file=sys.stderr)
+        digests = {name: storage.digest(uri) for name, uri in uris.items()}
+        uris = {name: uri if storage.is_remote(uri) or not uri else str(Path(uri).resolve()) for name, uri in uris.items()}
+        request = {
+            "study": study.model_dump(),
+            "arguments": arguments_of(study, **uris, digests=digests),
+            "store": str(runs / "store"),
+        }
+        atomic.write_json(folder / "run.json", request)
+        code = _engine(folder, runs / "store", planned(study, _counts(study, uris), guessed(study)))
+        return _finish(folder, runs / "store") if code == 0 else _explain(folder, code)
+
+
+def _engine(folder: Path, store: Path, plan: list[Planned]) -> int:
+    environment = {
+        "SYNTRIAL_CHECKPOINTS": str(store / "checkpoints"),
+        # Two boxes of a loop run side by side, so each gets half of the cores.
+        "SYNTRIAL_THREADS": str(max(1, (os.cpu_count() or 2) // 2)),
+        **os.environ,
+        "SYNTRIAL_PROGRESS": str(folder / "progress"),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH", "")])),
+    }
+    with open(folder / "engine.log", "wb") as log:
+        command = [sys.executable, "-m", "pipelines.engine", str(folder)]
+        engine = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+        return watch(folder / "progress", engine, plan)
+
+
+def _finish(folder: Path, store: Path) -> int:
+    """Brings the report and everything it rests on into the run's folder, and shows the table."""
+    report = Path(json.loads((folder / "done.json").read_text(encoding="utf-8"))["report"])
+    for path in report.iterdir():
+        (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / path.name)
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    collect(report, store / "artifacts", folder / "artifacts")
+    print(table.text(results, width=min(160, max(100, shutil.get_terminal_size((120, 24)).columns))))
+    for arm in results["protocols"]["held_out"].values():
+        if "verdict" in arm:
+            print(f"* {arm['verdict']['sentence']}")
+    print(f"\n{_short(folder)}/report.html has the whole report; table.md, table.csv, results.json and figures/ lie beside it")
+    return 0
+
+
+def collect(report: Path, artifacts: Path, into: Path) -> None:
+    """Everything a report descends from, found by the digests its parents are recorded under, linked into one folder."""
+    known = {}
+    for path in artifacts.glob("*/**/about.json"):
+        about = json.loads(path.read_text(encoding="utf-8"))
+        known[about["digest"]] = (path.parent, about)
+    waiting = json.loads((report / "about.json").read_text(encoding="utf-8"))["parents"]
+    done: set[str] = set()
+    while waiting:
+        digest = waiting.pop()["digest"]
+        if digest in done or digest not in known:
+            continue
+        done.add(digest)
+        folder, about = known[digest]
+        waiting += about["parents"]
+        target = into / f"{_name(about)}-{digest[:8]}"
+        target.mkdir(parents=True)
+        for path in folder.iterdir():
+            atomic.link_or_copy(path, target / path.name)
+
+
+def _name(about: dict[str, Any]) -> str:
+    protocol = about.get("protocol") or about.get("division", {}).get("protocol") or about.get("generator", {}).get("protocol", "")
+    detail = about.get("arm") or about.get("name") or about.get("generator", {}).get("name") or f"{about.get('side', '')}px"
+    return "-".join(filter(None, (protocol, about["verb"], detail.replace("/", "-").replace(" ", "_").replace("*", "all"))))
+
+
+def _explain(folder: Path, code: int) -> int:
+    """One sentence when a person can mend it (exit code 2), else the end of the log (exit code 1). 130 after Ctrl-C."""
+    if code == 130:
+        return code
+    lines = (folder / "engine.log").read_text(encoding="utf-8", errors="replace").splitlines()
+    for line in reversed(lines):
+        if found := BROKEN.search(line):
+            raise SyntrialError(found["sentence"])
+    print("\n".join(lines[-TAIL:]), file=sys.stderr)
+    print(f"a box failed; all of its log is in {_short(folder)}/engine.log", file=sys.stderr)
+    return 1
+
+
+def _dry_run(study: StudyConfig, uris: dict[str, str]) -> int:
+    counts, speed = _counts(study, uris), measure(study)
+    boxes = planned(study, counts, speed)
+    print(f"{'box':48}{'images':>12}{'minutes':>10}")
+    for box in boxes:
+        print(f"{box.name:48}{box.units:>12,}{box.weight_s / 60:>10.1f}")
+    at_once = 2
+    print(
+        f"{len(boxes)} boxes; {images_shown(boxes, 'train_gan'):,} images shown to generators, "
+        f"{images_shown(boxes, 'train_cnn'):,} to classifiers; measured here just now: {speed.gan:,.0f} and {speed.cnn:,.0f} images/s; "
+        f"about {needed_s(boxes, at_once) / 60:,.0f} minutes with {at_once} boxes of a loop side by side"
+    )
+    return 0
+
+
+def _counts(study: StudyConfig, uris: dict[str, str]) -> Counts:
+    """How many files there are by class: local ones are counted, remote ones listed; unreadable ones are found out later."""
+    real = count_images(uris["data"], study.classes, study.ingest)
+    faces = count_images(uris["faces"], ["faces"], study.ingest) if uris["faces"] else {}
+    external = count_images(uris["external"], study.classes, study.ingest) if uris["external"] else {}
+    return Counts(real, sum(faces.values()), sum(external.values()))
+
+
+def _new_folder(parent: Path) -> Path:
+    folder = parent / time.strftime("%Y-%m-%d_%H%M%S")
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        time.sleep(1)  # two runs within one second
+        return _new_folder(parent)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be made: {error.strerror}; --runs takes another place") from None
+    return folder
+
+
+@contextlib.contextmanager
+def _alone(parent: Path) -> Iterator[None]:
+    """One run of a study at a time. The system lets go of the lock however the process ends."""
+    parent.mkdir(parents=True, exist_ok=True)
+    with open(parent / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{_short(parent)} is in use by another run of this study; wait for it, or give --runs another place") from None
+        yield
+
+
+def _short(path: Path) -> str:
+    """Relative to here where it lies below."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

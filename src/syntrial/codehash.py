@@ -1,0 +1,61 @@
+"""Which code made a result: a hash over one module and all of the package that it imports, so that a cache forgets just in time."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import platform
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+LIBRARIES = ("numpy", "pillow", "torch", "pydantic", "matplotlib", "pydicom")  # those whose version can move a number
+
+
+@cache
+def code_digest(module: str) -> str:
+    """Hash of `syntrial.<module>`, everything of syntrial it imports, and the versions of Python and the libraries beneath.
+
+    Equal as long as nothing changed that could change what the module computes; 16 hexadecimal digits.
+    """
+    hasher = hashlib.sha256(platform.python_version().encode())
+    for name in sorted(_closure(module)):
+        hasher.update(name.encode() + _path(name).read_bytes())
+    for library in LIBRARIES:
+        hasher.update(f"{library} {_version(library)}".encode())
+    return hasher.hexdigest()[:16]
+
+
+def _closure(module: str) -> set[str]:
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += _imports(name)
+    return found
+
+
+def _imports(name: str) -> list[str]:
+    wanted: list[str] = []
+    for node in ast.walk(ast.parse(_path(name).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "syntrial":
+            base = (node.module or "").removeprefix("syntrial").removeprefix(".")
+            wanted += [base, *(f"{base}.{alias.name}".strip(".") for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            wanted += [alias.name.removeprefix("syntrial.") for alias in node.names if alias.name.startswith("syntrial.")]
+    return [part for part in wanted if part and _path(part).is_file()]
+
+
+def _path(name: str) -> Path:
+    base = PACKAGE.joinpath(*name.split("."))
+    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,153 @@
+"""Verb: raw files -> image set. Every file found gets a line in `ingest.csv` with what became of it and why.
+
+Files are decoded by many processes, a bounded number of images at a time. Their squares go to one scratch file; only then
+is it known which images are twice there, so only then is the set written. What grows with the number of files is a record
+of each, about a kilobyte.
+
+Outcomes: accept (as it is), convert (after a stated conversion), warn (used with a warning, or held back until a person
+decides), reject (left out). Of files with the same pixels one is used and the others are rejected as duplicates; where they
+have different labels none is used.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from syntrial import atomic, ledger
+from syntrial.archives import Store
+from syntrial.config import IngestConfig
+from syntrial.decode import Taken
+from syntrial.imageset import Row, Writer
+from syntrial.layouts import ASIDE, Candidate, Found, find
+from syntrial.ledger import Record
+from syntrial.spool import Spool
+from syntrial.twins import settle
+from syntrial.workers import take_all
+
+TABLE = "ingest.csv"
+DOCUMENTS = (
+    ".txt",
+    ".md",
+    ".csv",
+    ".tsv",
+    ".json",
+    ".xml",
+    ".xls",
+    ".xlsx",
+    ".pdf",
+    ".html",
+    ".doc",
+    ".docx",
+    ".yaml",
+    ".yml",
+)
+KEPT = ("outcome", "reason", "detail", "width", "height", "white", "chest", "fingerprint", "sha256")
+
+Progress = Callable[[int, int], None]
+
+
+def ingest(
+    source: str | Path | None,
+    out: str | Path,
+    *,
+    side: int,
+    classes: list[str],
+    config: IngestConfig,
+    salt: str = "",
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """Reads every image of the classes asked for and writes one image set of `side` x `side` px, with `ingest.csv` in it.
+
+    Args:
+        source: a folder, an archive or a CSV manifest; none, or an empty name, gives an image set without images.
+        classes: labels in the order of the study. Several are found by name; a single one may stand for a plain folder of images.
+        salt: what patients' numbers from DICOM files are hashed with; secret, and the same in every run that is to be compared.
+        progress: called with (files done, files to do).
+
+    Returns:
+        Counts: found, used, accepted, converted, warned, rejected, groups.
+
+    Raises:
+        DataError: a source that cannot be read, a class without an image, or more files lost than `config.max_left_out`; the list
+            of all files is then beside `out`.
+    """
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    listing = out.with_name(f"{out.name}.{TABLE}")
+    with (
+        tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch,
+        Spool(Path(scratch) / "squares", side) as squares,
+        atomic.new_folder(out) as draft,
+    ):
+        found = find(Path(source), classes, config, Path(scratch)) if source else Found("none", Store(Path()), [], [])
+        taken = take_all(found.store, found.wanted, side, config, salt)
+        records = _records(found, taken, squares, config, progress)
+        settle(records, squares, config.near_duplicate_bits)
+        if source:
+            ledger.refuse_losses(records, config, listing)
+        facts = ledger.facts(records, found.layout, side)
+        facts["warnings"] = found.warnings + ledger.doubts(records, classes, side, salt)
+        atomic.write_bytes(draft / TABLE, ledger.table(records))
+        _write_set(Writer(draft, side), records, squares).close(
+            verb="ingest", classes=classes, config=config.model_dump(), parents=[], facts={"ingest": facts}
+        )
+    listing.unlink(missing_ok=True)
+    return _numbers(facts)
+
+
+def _numbers(facts: dict[str, Any]) -> dict[str, float]:
+    counts = ("found", "used", *ledger.OUTCOMES.values())
+    return {**{name: float(facts[name]) for name in counts}, "groups": float(facts["groups"]["number"])}
+
+
+def _records(
+    found: Found, taken: Iterator[Taken], squares: Spool, config: IngestConfig, progress: Progress | None
+) -> list[Record]:
+    """A record of each file, in the order of the candidates; the squares go to the spool as they come."""
+    records, done, total = [], 0, len(found.wanted)
+    for candidate in found.candidates:
+        if candidate.aside:
+            outcome, detail = ASIDE[candidate.aside]
+            records.append(Record(candidate.file.name, candidate.label, outcome, candidate.aside, detail))
+            continue
+        result = next(taken)
+        records.append(_record(candidate, result, found.layout, config))
+        if result.pixels is not None:
+            records[-1].place = squares.add(result.pixels)
+        done += 1
+        if progress:
+            progress(done, total)
+    return records
+
+
+def _write_set(writer: Writer, records: list[Record], squares: Spool) -> Writer:
+    for record in records:
+        if record.used:
+            row = Row(record.sha256, record.label, record.group, split=record.split, file=record.file)
+            writer.add(squares[record.place], row)
+    return writer
+
+
+def _record(candidate: Candidate, taken: Taken, layout: str, config: IngestConfig) -> Record:
+    name = candidate.file.name
+    record = Record(name, candidate.label, split=candidate.split, **{field: getattr(taken, field) for field in KEPT})
+    record.group, record.grouped_by = _group(candidate, taken.patient, layout, config.group_pattern)
+    if taken.reason == "not an image" and posixpath.splitext(name)[1].lower() in DOCUMENTS:
+        record.hold(ASIDE["other file"][0], "other file", ASIDE["other file"][1])
+    return record
+
+
+def _group(candidate: Candidate, patient: str, layout: str, pattern: str) -> tuple[str, str]:
+    """What an image must not be parted from, and how that is known: what the data say, then the pattern, then DICOM, then the file."""
+    path = candidate.file.name
+    if candidate.group:
+        return candidate.group, "manifest" if layout == "manifest" else "preset"
+    match = re.search(pattern, posixpath.basename(path)) if pattern else None
+    if match and (found := match[1] if match.re.groups else match[0]):
+        return found, "pattern"
+    return (patient, "dicom") if patient else (posixpath.splitext(path)[0], "file")

@@ -1,0 +1,171 @@
+"""What is known of each file that was found: the rows of `ingest.csv`, and the sums that a report shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from syntrial import atomic
+from syntrial.config import IngestConfig
+from syntrial.errors import DataError
+from syntrial.layouts import ASIDE
+
+COLUMNS = ("file", "outcome", "used", "label", "reason", "detail")
+OUTCOMES = {"accept": "accepted", "convert": "converted", "warn": "warned", "reject": "rejected"}
+SPARED = (*ASIDE, "duplicate")  # reasons that do not count as lost: nothing was there to lose
+TELLING = 0.65  # AUC from which on the shape of the originals is said to tell the classes apart
+
+
+@dataclass(slots=True)
+class Record:
+    """One file. `place` is that of its square in the scratch file, -1 where it is not used."""
+
+    file: str
+    label: str
+    outcome: str = "reject"  # a key of OUTCOMES
+    reason: str = ""  # a short name to count by
+    detail: str = ""
+    group: str = ""
+    grouped_by: str = ""  # manifest, preset, pattern, dicom or file
+    split: str = ""
+    place: int = -1
+    width: int = 0  # px
+    height: int = 0  # px
+    white: int = 0  # the value that became 255, where the file has more than 8 bits
+    chest: float = 0.0
+    fingerprint: int = 0
+    sha256: str = ""
+
+    @property
+    def used(self) -> bool:
+        return self.place >= 0
+
+    def hold(self, outcome: str, reason: str, detail: str) -> None:
+        """Not used, and why."""
+        self.outcome, self.reason, self.detail, self.place = outcome, reason, detail, -1
+
+    def warn(self, reason: str, detail: str) -> None:
+        """Used, with a warning before what was said already."""
+        self.outcome, self.reason, self.detail = "warn", reason, "; ".join(filter(None, (detail, self.detail)))
+
+
+def table(records: list[Record]) -> bytes:
+    """`ingest.csv`, one row a file."""
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    rows.writerows((r.file, r.outcome, "yes" if r.used else "no", r.label, r.reason, r.detail) for r in records)
+    return text.getvalue().encode()
+
+
+def facts(records: list[Record], layout: str, side: int) -> dict[str, Any]:
+    """Counts that add up to the files found, and what the originals were like; without the warnings."""
+    used = [record for record in records if record.used]
+    outcomes = Counter(record.outcome for record in records)
+    return {
+        "layout": layout,
+        "found": len(records),
+        **{name: outcomes[outcome] for outcome, name in OUTCOMES.items()},
+        "used": len(used),
+        "reasons": dict(sorted(Counter(record.reason for record in records if record.reason).items())),
+        "groups": {
+            "how": " + ".join(sorted({record.grouped_by for record in used})),
+            "number": len({record.group for record in used}),
+        },
+        "ungrouped": sum(record.grouped_by == "file" for record in used),
+        "original_width": _spread([record.width for record in used]),
+        "original_height": _spread([record.height for record in used]),
+        "upsampled": sum(min(record.width, record.height) < side for record in used),
+        "squeezed": sum(record.width != record.height for record in used),
+    }
+
+
+def doubts(records: list[Record], classes: list[str], side: int, salt: str) -> list[str]:
+    """What a reader should know before trusting the set, one sentence each."""
+    used = [record for record in records if record.used]
+    kept = {record.label for record in used}
+    by_file = sum(record.grouped_by == "file" for record in used)
+    whites = Counter(record.white for record in used if record.white)
+    said = [_said(records, reason, sentence) for reason, sentence in SENTENCES.items()]
+    said += [f"No image of {label} is left." for label in classes if records and label not in kept]
+    if used and by_file == len(used):
+        said.append(
+            "No patient is known: each file is its own group, so one patient's images may lie on both sides of a split."
+        )
+    elif by_file:
+        said.append(f"For {by_file} images no patient is known; each is its own group.")
+    if len(whites) > 1:
+        found = ", ".join(f"{white} ({count})" for white, count in sorted(whites.items()))
+        said.append(
+            f"Files of more than 8 bits use different ranges, so brightness may not be comparable: white is {found}."
+        )
+    if not salt and any(record.grouped_by == "dicom" for record in used):
+        said.append("Patients' numbers were hashed without a salt and can be guessed; set SYNTRIAL_SALT to a secret.")
+    small = sum(min(record.width, record.height) < side for record in used)
+    if small:
+        said.append(f"{small} images have an edge of less than {side} px and were enlarged.")
+    return [*filter(None, [*said, _shape_doubt(used)])]
+
+
+# By reason: {n} files, {file} the first of them.
+SENTENCES = {
+    "label conflict": "{n} files hold the same pixels as one of another class and were held back, such as {file}.",
+    "near label conflict": "{n} images are nearly the same as one of another class, such as {file}; look at them.",
+    "near duplicate": "{n} images are nearly the same as another one, such as {file}; each pair is in one group.",
+    "two parts": "{n} images were held back because their group is also in a part that must not be trained on, such as {file}.",
+    "negative": "{n} images look like negatives of a radiograph, such as {file}; look at them.",
+    "several classes": "{n} images show more than one of the classes asked for and were set aside, such as {file}.",
+}
+
+
+def refuse_losses(records: list[Record], config: IngestConfig, listing: Path) -> None:
+    """Raises DataError when nothing can be used or too many files were lost; `listing` then says what became of each."""
+    looked_at = [record for record in records if record.reason not in ASIDE]
+    lost = [record for record in looked_at if not record.used and record.reason not in SPARED]
+    nothing = not any(record.used for record in records)
+    if not nothing and len(lost) <= config.max_left_out * len(looked_at):
+        return
+    atomic.write_bytes(listing, table(records))
+    share = "no usable image" if nothing else f"{len(lost) / len(looked_at):.0%}, more than ingest.max_left_out"
+    raise DataError(
+        f"{len(lost)} of {len(looked_at)} files were held back or left out ({share}): {_main_reasons(lost)}; "
+        f"what became of each file is in {listing}"
+    )
+
+
+def _main_reasons(lost: list[Record]) -> str:
+    first = {record.reason: record.file for record in reversed(lost)}
+    counted = Counter(record.reason for record in lost).most_common(3)
+    return ", ".join(f"{count} {reason} (such as {first[reason]})" for reason, count in counted) or "none was lost"
+
+
+def _said(records: list[Record], reason: str, sentence: str) -> str:
+    files = [record.file for record in records if record.reason == reason]
+    return sentence.format(n=len(files), file=files[0]) if files else ""
+
+
+def _spread(values: list[int]) -> list[float]:
+    return [min(values), statistics.median(values), max(values)] if values else []
+
+
+def _shape_doubt(used: list[Record]) -> str:
+    """Whether width / height of the originals alone would tell the last class from the others."""
+    last = used[-1].label if used else ""  # records are in the order of the classes
+    shapes: dict[bool, list[float]] = {True: [], False: []}
+    for record in used:
+        shapes[record.label == last].append(record.width / record.height)
+    if not shapes[False]:
+        return ""
+    others = np.sort(shapes[False])
+    below = np.searchsorted(others, shapes[True], "left") + np.searchsorted(others, shapes[True], "right")
+    auc = float(below.mean()) / 2 / len(others)
+    if max(auc, 1 - auc) < TELLING:
+        return ""
+    return f"The shape of the originals alone tells {last} from the rest with AUC {max(auc, 1 - auc):.2f}; squeezing or padding leaves a trace of it."

@@ -1,0 +1,220 @@
+"""What the classifiers of one arm scored: the one reader of folders of scores, which refuses what cannot be compared.
+
+Shapes: S seeds, E epochs, N images, K classes.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from syntrial.arms import ARMS
+from syntrial.errors import DataError, DegenerateError, LeakError
+from syntrial.imageset import REAL, ImageSet
+from syntrial.metrics import Floats, Ints, scores
+
+Texts = NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities of one classifier for the images of one part, ordered by the images' hashes."""
+
+    prob: Floats  # (N, K)
+    label: Ints  # (N,), as are the others
+    group: Texts
+    sha256: Texts
+    source: Texts
+
+    def same_images(self, other: Predictions) -> bool:
+        """Whether both judge the same images with the same labels and patients."""
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in ("sha256", "label", "group"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One arm under one protocol, all its seeds, which stand in ascending order everywhere."""
+
+    folder: Path
+    about: dict[str, Any]
+    seeds: list[int]
+    curves: dict[str, Floats]  # column of curves.csv -> (S, E)
+    predictions: dict[str, list[Predictions]]  # part -> of each seed
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Outcome:
+        """Reads what the verb train_cnn wrote.
+
+        Raises:
+            DataError: no such folder, not a whole one, or files that contradict each other.
+        """
+        folder = Path(folder)
+        try:
+            about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+            seeds = sorted(map(int, about["seeds"]))
+            return cls(
+                folder=folder,
+                about={**about, "arm": str(about["arm"]), "protocol": str(about["protocol"])},
+                seeds=seeds,
+                curves=_curves(folder / "curves.csv", seeds),
+                predictions=_predictions(folder / "predictions.csv", seeds, list(about["classes"])),
+            )
+        except FileNotFoundError as error:
+            raise DataError(f"{folder} is not a folder of scores: it lacks {Path(error.filename).name}") from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{folder} is not a whole folder of scores: {error}") from None
+
+    @property
+    def arm(self) -> str:
+        """Key of syntrial.arms.ARMS."""
+        return str(self.about["arm"])
+
+    @property
+    def name(self) -> str:
+        """As a person is told it: protocol and arm."""
+        return f"{self.about['protocol']} {self.arm}"
+
+    def scores(self, part: str) -> list[dict[str, float]]:
+        """Of each seed, every number of syntrial.metrics.scores on one part; none where the arm has no such part.
+
+        Raises:
+            DegenerateError: numbers that cannot be computed, such as an AUROC where the part lacks a class.
+        """
+        try:
+            return [scores(seen.prob, seen.label) for seen in self.predictions.get(part, [])]
+        except DegenerateError as error:
+            raise DegenerateError(f"{self.name}, {part}: {error}") from None
+
+    def stacked(self, part: str) -> tuple[Floats, Ints, Texts]:
+        """Probabilities of all seeds (S, N, K), labels (N,) and patients (N,).
+
+        Raises:
+            DegenerateError: the arm has no such part, or its seeds were not judged on the same images.
+        """
+        seen = self.predictions.get(part, [])
+        if not seen:
+            raise DegenerateError(f"{self.name} has no {part} images, so there is nothing to judge it by")
+        if not all(seen[0].same_images(other) for other in seen):
+            raise DegenerateError(f"{self.name}: its seeds were judged on different {part} images; train the arm again")
+        return np.stack([one.prob for one in seen]), seen[0].label, seen[0].group
+
+
+def gathered(outcomes: list[Outcome], protocol: str, arms: list[str], seeds: list[int]) -> dict[str, Outcome]:
+    """The outcomes by arm, D1 to D4 first.
+
+    Raises:
+        DegenerateError: another protocol, an arm missing or given twice, or other seeds than the study's.
+    """
+    found: dict[str, Outcome] = {}
+    for outcome in outcomes:
+        if outcome.about["protocol"] != protocol:
+            raise DegenerateError(f"{outcome.folder} was made {outcome.about['protocol']}, and is given as {protocol}")
+        if outcome.arm in found:
+            raise DegenerateError(f"{protocol}: arm {outcome.arm} is given twice")
+        if outcome.seeds != sorted(seeds):
+            raise DegenerateError(f"{outcome.name} has seeds {outcome.seeds}; the study has {sorted(seeds)}")
+        found[outcome.arm] = outcome
+    for arm in [*arms, *found]:
+        if arm not in found:
+            raise DegenerateError(f"{protocol}: arm {arm} is missing; the study compares {', '.join(arms)}")
+        if arm not in arms:
+            raise DegenerateError(f"{protocol}: arm {arm} is no arm of the study, which has {', '.join(arms)}")
+    _same_classifier(found, protocol)
+    return {arm: found[arm] for arm in ARMS if arm in found}
+
+
+def refuse_unequal(held_out: dict[str, Outcome], images: ImageSet) -> None:
+    """Held out, every arm is judged on the same real images, and after the same number of steps.
+
+    Raises:
+        DegenerateError: an arm without test images, or images or steps that differ between arms.
+        LeakError: an image that is not real, or not one of the pooled set's images of that part.
+    """
+    reference = held_out["original"]
+    for outcome in held_out.values():
+        outcome.stacked("test")
+        if outcome.about["steps"] != reference.about["steps"]:
+            raise DegenerateError(
+                f"{outcome.name} took {outcome.about['steps']} steps and original {reference.about['steps']}; held out "
+                "they must be equal"
+            )
+        for part in sorted({*outcome.predictions, *reference.predictions}):
+            _judged_alike(outcome, reference, part)
+    for part, seen in reference.predictions.items():
+        _judged_on_its_part(seen[0], part, images)
+
+
+def _same_classifier(found: dict[str, Outcome], protocol: str) -> None:
+    configs = {arm: outcome.about.get("config") for arm, outcome in found.items()}
+    for arm, config in configs.items():
+        if config != configs["original"]:
+            raise DegenerateError(
+                f"{protocol}: arm {arm} has another classifier or other settings than original; every arm needs the "
+                "same"
+            )
+
+
+def _judged_alike(outcome: Outcome, reference: Outcome, part: str) -> None:
+    labels = [one.stacked(part)[1:] for one in (outcome, reference)]
+    seen, expected = outcome.predictions[part][0], reference.predictions[part][0]
+    if len(labels[0][0]) != len(labels[1][0]) or not seen.same_images(expected):
+        raise DegenerateError(
+            f"{outcome.name} was judged on {len(seen.label)} {part} images and original on {len(expected.label)}, "
+            "not the same ones; both need the same pooled set"
+        )
+
+
+def _judged_on_its_part(seen: Predictions, part: str, images: ImageSet) -> None:
+    generated = np.flatnonzero(seen.source != REAL)
+    if len(generated):
+        raise LeakError(
+            f"held_out, {part}: {seen.sha256[generated[0]]} was generated by {seen.source[generated[0]]}; only real "
+            "images may judge"
+        )
+    strange = set(seen.sha256.tolist()) - {images.rows[i].sha256 for i in images.where(source=REAL, split=part)}
+    if strange:
+        raise LeakError(
+            f"held_out, {part}: {min(strange)} is no {part} image of {images.folder}; give the set that was trained on"
+        )
+
+
+def _curves(path: Path, seeds: list[int]) -> dict[str, Floats]:
+    """Columns of the file -> (S, E)."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    by_seed = [[row for row in rows if int(row["seed"]) == seed] for seed in seeds]
+    lengths = {len(chosen) for chosen in by_seed}
+    if len(lengths) != 1 or lengths == {0} or len(rows) != sum(map(len, by_seed)):
+        raise ValueError(f"{path.name} has not the same epochs for each of seeds {seeds}")
+    columns = [name for name in rows[0] if name != "seed"]
+    return {name: np.array([[float(row[name]) for row in chosen] for chosen in by_seed]) for name in columns}
+
+
+def _predictions(path: Path, seeds: list[int], classes: list[str]) -> dict[str, list[Predictions]]:
+    cells: dict[str, dict[int, list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            cells[row["split"]][int(row["seed"])].append(row)
+    for part, by_seed in cells.items():
+        if sorted(by_seed) != seeds:
+            raise ValueError(f"{path.name} has part {part} for seeds {sorted(by_seed)}, not for {seeds}")
+    return {part: [_one_seed(by_seed[seed], classes) for seed in seeds] for part, by_seed in sorted(cells.items())}
+
+
+def _one_seed(rows: Iterable[dict[str, str]], classes: list[str]) -> Predictions:
+    ordered = sorted(rows, key=lambda row: (row["sha256"], row["group"], row["label"]))
+    return Predictions(
+        prob=np.array([[float(row[f"p_{label}"]) for label in classes] for row in ordered]),
+        label=np.array([classes.index(row["label"]) for row in ordered], dtype=np.int64),
+        group=np.array([row["group"] for row in ordered]),
+        sha256=np.array([row["sha256"] for row in ordered]),
+        source=np.array([row["source"] for row in ordered]),
+    )

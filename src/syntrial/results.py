@@ -1,0 +1,373 @@
+"""Everything the report says in numbers, JSON-ready. No time, path or speed in it: a repetition gives equal bytes.
+
+Under "protocols", for each protocol and arm: its numbers (mean, spread and each seed's), intervals, confusion matrices,
+what it was trained and validated on, and held out its verdict.
+
+Shapes: S seeds, N images, K classes, R resamples.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from syntrial.arms import ARMS, control_of
+from syntrial.config import ReportConfig, StudyConfig, settings_of
+from syntrial.errors import DegenerateError
+from syntrial.imageset import REAL, ImageSet
+from syntrial.metrics import Floats, Ints, confusion_matrix, resample_groups, weighted_accuracy, weighted_auroc
+from syntrial.outcomes import Outcome, Texts
+from syntrial.verdict import Verdict, judge
+
+PROTOCOLS = ("as_printed", "held_out")
+JUDGING = ("test", "external")  # parts that a held-out arm is judged on
+LEARNING = ("running_accuracy", "running_loss", "train_accuracy", "train_loss")  # columns of the curves
+INTERVALS = {"accuracy": weighted_accuracy, "auroc": weighted_auroc}
+INGESTED = (
+    "name",
+    "layout",
+    "found",
+    "used",
+    "accepted",
+    "converted",
+    "warned",
+    "rejected",
+    "reasons",
+    "groups",
+    "ungrouped",
+    "original_width",
+    "original_height",
+    "squeezed",
+    "upsampled",
+    "warnings",
+)
+LEARNT = ("kind", "label", "real_images", "images_shown", "started_from", "final", "diversity", "warnings", "config")
+FEW_PATIENTS = 20  # of a class in the test set; below it a percentile bootstrap covers less often than it says
+
+Results = dict[str, Any]
+
+
+def results_of(
+    study: StudyConfig,
+    outcomes: dict[str, dict[str, Outcome]],
+    images: dict[str, ImageSet],
+    full_size: Outcome | None,
+) -> Results:
+    """All of it. A held-out arm that was compared has a "verdict"; no other has that key.
+
+    Args:
+        outcomes: protocol -> arm -> what it scored.
+        images: protocol -> the pooled set it was trained and judged on.
+        full_size: arm `original`, held out, on images at full size; None where the resize check is off.
+
+    Raises:
+        DegenerateError: a number that cannot be computed, such as the AUROC of a part without some class.
+    """
+    protocols = {
+        protocol: {arm: _arm(outcome, study) for arm, outcome in arms.items()} for protocol, arms in outcomes.items()
+    }
+    for arm, verdict in verdicts_of(study, outcomes["held_out"]).items():
+        control = protocols["held_out"][arm]["control"]
+        sentence = verdict.sentence(ARMS[arm].title, ARMS[control].title)
+        protocols["held_out"][arm]["verdict"] = {**asdict(verdict), "sentence": sentence}
+    results: Results = {
+        "study": study.name,
+        "classes": study.classes,
+        "side": study.side,
+        "arms": [arm for arm in ARMS if arm in study.arms],
+        "seeds": sorted(study.seeds),
+        "metric": study.report.metric,
+        "confidence": study.report.confidence,
+        "protocols": protocols,
+        "resize": None,
+        "data": {protocol: data_of(pooled) for protocol, pooled in images.items()},
+        "settings": {row["name"]: row["value"] for row in settings_of(study)},
+        "machines": _machines(outcomes),
+        "report": {"python": platform.python_version(), "numpy": np.__version__},
+    }
+    if full_size:
+        results["resize"] = resize_check(study, outcomes["held_out"]["original"], full_size, images["held_out"])
+    return {**results, "warnings": warnings_of(results)}
+
+
+def entries(results: Results, protocol: str) -> dict[str, dict[str, Any]]:
+    """What is known of each arm, D1 to D4 first; JSON keeps no order of its own."""
+    return {arm: results["protocols"][protocol][arm] for arm in results["arms"]}
+
+
+def judged(results: Results) -> dict[str, dict[str, Any]]:
+    """The held-out arms that have a verdict."""
+    return {arm: entry for arm, entry in entries(results, "held_out").items() if "verdict" in entry}
+
+
+def flat(results: Results) -> dict[str, float]:
+    """The numbers that a dashboard compares between runs, such as "held_out.simple_gan.test_auroc"; all finite."""
+    numbers = {
+        f"{protocol}.{arm}.{name}": spread["mean"]
+        for protocol in PROTOCOLS
+        for arm, entry in entries(results, protocol).items()
+        for name, spread in entry["numbers"].items()
+    }
+    for arm, entry in judged(results).items():
+        for name in ("difference", "low", "high", "smallest_effect"):
+            numbers[f"held_out.{arm}.{name}"] = entry["verdict"][name]
+    for name, spread in results["resize"]["full"]["numbers"].items() if results["resize"] else ():
+        numbers[f"resize.full.{name}"] = spread["mean"]
+    return {name: float(value) for name, value in numbers.items()}
+
+
+def spread_of(values: list[float]) -> dict[str, Any]:
+    """Mean, sample standard deviation (None of a single value) and the values themselves."""
+    return {
+        "mean": float(np.mean(values)),
+        "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "each": [float(value) for value in values],
+    }
+
+
+def verdicts_of(study: StudyConfig, held_out: dict[str, Outcome]) -> dict[str, Verdict]:
+    """For each arm with a control, in the order of the study, the answer on the test images."""
+    controls = {arm: control_of(arm, study.arms) for arm in study.arms}
+    compared = [arm for arm in study.arms if controls[arm]]
+    return {
+        arm: _judged(held_out[arm], held_out[controls[arm]], study.report, comparisons=len(compared))
+        for arm in compared
+    }
+
+
+def resize_check(study: StudyConfig, reduced: Outcome, full: Outcome, images: ImageSet) -> dict[str, Any]:
+    """What the classifier scores at full and at reduced size, and the difference where one may be concluded.
+
+    It may not be where images had to be enlarged to reach the full size, or where the two were not judged on the same
+    patients.
+
+    Raises:
+        DegenerateError: the full-size scores are not those of arm original, held out, with the study's seeds.
+    """
+    if (full.about["protocol"], full.arm) != ("held_out", "original") or full.seeds != reduced.seeds:
+        raise DegenerateError(
+            f"the resize check needs arm original, held_out, seeds {reduced.seeds}; {full.folder} is {full.name}, "
+            f"seeds {full.seeds}"
+        )
+    check: dict[str, Any] = {
+        "full_side": int(full.about.get("side", study.resize_check.full_side)),
+        "side": study.side,
+        "images": len(full.stacked("test")[1]),
+        "full": _arm(full, study),
+        "reduced": _arm(reduced, study),
+        "shortest_edge": _shortest_edge(images),
+        "verdict": None,
+    }
+    if (check["shortest_edge"] or 0) >= check["full_side"] and _same_patients(full, reduced):
+        check["verdict"] = asdict(_judged(full, reduced, study.report, comparisons=1))
+    return check
+
+
+def data_of(images: ImageSet) -> dict[str, Any]:
+    """What was found, kept and held back, how it was divided, and the generators; nothing with a path or a time."""
+    counted: dict[str, dict[str, dict[str, int]]] = {}
+    for part in dict.fromkeys(row.split for row in images.rows if row.source == REAL):
+        counted[part or "left out"] = {label: _count(images, label, part) for label in images.classes}
+    synthetic: dict[str, int] = {}
+    for row in images.rows:
+        if row.source != REAL:
+            synthetic[row.source] = synthetic.get(row.source, 0) + 1
+    return {
+        "digest": images.digest,
+        "ingest": _known(images.about.get("ingest", {}), INGESTED),
+        "external": _known(images.about.get("external", {}), INGESTED),
+        "division": images.about.get("division", {}),
+        "counts": counted,
+        "synthetic": synthetic,
+        "generators": {name: _known(about, LEARNT) for name, about in images.about.get("generators", {}).items()},
+    }
+
+
+def warnings_of(results: Results) -> list[str]:
+    """What a reader must know before believing a number, one sentence each."""
+    told = [_few_seeds(results), _guessing(results), _no_room(results), *_few_patients(results), *_collapsed(results)]
+    for facts in results["data"].values():
+        told += [str(warning) for warning in facts["ingest"].get("warnings", [])]
+        told += [f"External images: {warning}" for warning in facts["external"].get("warnings", [])]
+        told += [
+            f"{name}: {warning}" for name, about in facts["generators"].items() for warning in about.get("warnings", [])
+        ]
+    if len(results["machines"]) > 1:
+        told.append(
+            "The arms were trained on machines or versions that differ (see the environment); seeds are not exactly "
+            "paired."
+        )
+    return list(dict.fromkeys(filter(None, told)))
+
+
+def _arm(outcome: Outcome, study: StudyConfig) -> dict[str, Any]:
+    arm, about = ARMS[outcome.arm], outcome.about
+    parts = [part for part in JUDGING if part in outcome.predictions]
+    return {
+        "title": arm.title,
+        "paper": asdict(arm.paper) if arm.paper else None,
+        "control": control_of(outcome.arm, study.arms),
+        **{name: about.get(name) for name in ("epochs", "steps", "parameters", "train_images", "counts")},
+        "validation": _validation(outcome),
+        "numbers": _numbers(outcome),
+        "intervals": {part: _intervals(outcome, part, study.report) for part in parts},
+        "confusion": {part: _confusion(outcome, part) for part in parts},
+    }
+
+
+def _numbers(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """Every number's spread over seeds.
+
+    `running_*` are averages over the last epoch's batches while learning, as Keras and the paper print them; `train_*`
+    are those of the finished classifier on its training images.
+    """
+    numbers = {name: spread_of(list(outcome.curves[name][:, -1])) for name in LEARNING}
+    for part in ("val", *JUDGING):
+        by_seed = outcome.scores(part)
+        for name in by_seed[0] if by_seed else ():
+            numbers[f"{part}_{name}"] = spread_of([seen[name] for seen in by_seed])
+    return numbers
+
+
+def _validation(outcome: Outcome) -> dict[str, Any]:
+    """How many images validate, how many are generated or were seen by a generator, and the accuracy on either kind."""
+    if "val" not in outcome.predictions:
+        raise DegenerateError(f"{outcome.name} has no val images; the table needs them in every arm")
+    facts = dict(outcome.about.get("validation", {}))
+    by_kind: dict[str, list[float]] = {"real": [], "generated": []}
+    for seen in outcome.predictions["val"]:
+        right_N = seen.prob.argmax(axis=1) == seen.label
+        for kind, chosen_N in (("real", seen.source == REAL), ("generated", seen.source != REAL)):
+            if chosen_N.any():
+                by_kind[kind].append(float(right_N[chosen_N].mean()))
+    first = outcome.predictions["val"][0]
+    facts.update(images=len(first.label), synthetic=int((first.source != REAL).sum()))
+    return {**facts, "accuracy": {kind: float(np.mean(values)) for kind, values in by_kind.items() if values}}
+
+
+def _intervals(outcome: Outcome, part: str, config: ReportConfig) -> dict[str, list[float]]:
+    prob_SNK, label_N, group_N = outcome.stacked(part)
+    return {name: _interval(weighted, prob_SNK, label_N, group_N, config) for name, weighted in INTERVALS.items()}
+
+
+def _interval(
+    weighted: Callable[..., Floats], prob_SNK: Floats, label_N: Ints, group_N: Texts, config: ReportConfig
+) -> list[float]:
+    """Percentile bootstrap over patients of the mean over seeds; all resamples at once, which is ten times faster."""
+    blocks = resample_groups(group_N, label_N, config.resamples, np.random.default_rng(0))
+    values_R = np.concatenate(
+        [np.mean([weighted(p, label_N, weight_RN) for p in prob_SNK], axis=0) for weight_RN in blocks]
+    )
+    return [float(value) for value in np.quantile(values_R, [(1 - config.confidence) / 2, (1 + config.confidence) / 2])]
+
+
+def _confusion(outcome: Outcome, part: str) -> list[list[float]]:
+    """Mean over seeds of how many images of each true class (row) were called each class (column)."""
+    tables = [confusion_matrix(seen.prob, seen.label) for seen in outcome.predictions[part]]
+    return [[float(cell) for cell in row] for row in np.mean(tables, axis=0)]
+
+
+def _judged(arm: Outcome, control: Outcome, config: ReportConfig, *, comparisons: int) -> Verdict:
+    """The verdict on the test images. Rows are paired by patient and label, all that a bootstrap of patients needs."""
+    arm_SNK, label_N, group_N = _by_patient(arm)
+    control_SNK = _by_patient(control)[0]
+    try:
+        return judge(
+            arm_SNK,
+            control_SNK,
+            label_N,
+            group_N,
+            metric=config.metric,
+            confidence=config.confidence,
+            comparisons=comparisons,
+            resamples=config.resamples,
+        )
+    except DegenerateError as error:
+        raise DegenerateError(f"{arm.name} against {control.arm}: {error}") from None
+
+
+def _by_patient(outcome: Outcome) -> tuple[Floats, Ints, Texts]:
+    prob_SNK, label_N, group_N = outcome.stacked("test")
+    order_N = np.lexsort((label_N, group_N))
+    return prob_SNK[:, order_N], label_N[order_N], group_N[order_N]
+
+
+def _shortest_edge(images: ImageSet) -> int | None:
+    """px, of all originals; None where it was not recorded. Below the full side, full size is an enlarged picture."""
+    ingest = images.about.get("ingest", {})
+    edges = [*ingest.get("original_width", [])[:1], *ingest.get("original_height", [])[:1]]
+    return min(edges) if len(edges) == 2 else None
+
+
+def _same_patients(one: Outcome, other: Outcome) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(_by_patient(one)[1:], _by_patient(other)[1:], strict=True))
+
+
+def _known(facts: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: facts[name] for name in names if name in facts}
+
+
+def _count(images: ImageSet, label: str, part: str) -> dict[str, int]:
+    chosen = images.where(label=label, source=REAL, split=part)
+    return {"images": len(chosen), "groups": len({images.rows[i].group for i in chosen})}
+
+
+def _machines(outcomes: dict[str, dict[str, Outcome]]) -> list[dict[str, Any]]:
+    machines: list[dict[str, Any]] = []
+    for arms in outcomes.values():
+        for outcome in arms.values():
+            machine = outcome.about.get("machine", {})
+            if machine not in machines:
+                machines.append(machine)
+    return machines
+
+
+def _few_seeds(results: Results) -> str:
+    return (
+        "One seed only: the spread between trainings is unknown, and no interval holds it."
+        if len(results["seeds"]) == 1
+        else ""
+    )
+
+
+def _few_patients(results: Results) -> list[str]:
+    return [
+        f"{count['groups']} patients with {label} are in the {part} part; below {FEW_PATIENTS} intervals are too "
+        "narrow."
+        for part in JUDGING
+        for label, count in results["data"]["held_out"]["counts"].get(part, {}).items()
+        if count["groups"] < FEW_PATIENTS
+    ]
+
+
+def _guessing(results: Results) -> str:
+    low = results["protocols"]["held_out"]["original"]["intervals"]["test"]["auroc"][0]
+    return (
+        "Without generated images the classifier is not clearly better than guessing; comparing arms means little."
+        if low <= 0.5
+        else ""
+    )
+
+
+def _no_room(results: Results) -> str:
+    accuracy = results["protocols"]["held_out"]["original"]["numbers"]["test_accuracy"]["mean"]
+    return (
+        "Without generated images every test image is classified rightly already; no arm has room to help."
+        if accuracy == 1
+        else ""
+    )
+
+
+def _collapsed(results: Results) -> list[str]:
+    """Generators whose images are nearly alike: a study may switch off the check that would have ended the training."""
+    return [
+        f"{protocol.replace('_', ' ')}: generator {name} draws images that differ {about['diversity']:.2f} times as "
+        "much as real ones do; it has collapsed."
+        for protocol, facts in results["data"].items()
+        for name, about in facts["generators"].items()
+        if about.get("diversity", 1.0) < (about.get("config", {}).get("collapse_below") or 0.1)
+    ]

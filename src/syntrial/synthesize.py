@@ -1,0 +1,56 @@
+"""Verb: a trained generator -> an image set of its images, which carry the real images it has seen wherever they go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from syntrial import atomic, machine
+from syntrial.batches import as_grey
+from syntrial.errors import ConfigError
+from syntrial.generators import ALL, Generator
+from syntrial.imageset import Row, Writer, about_parent, sha256_of
+from syntrial.progress import Progress
+from syntrial.seeds import seed_for
+
+BATCH = 64  # images drawn at once; part of what makes the bits, so no setting
+
+
+@torch.no_grad()
+def synthesize(generator: str | Path, out: str | Path, *, count: int) -> dict[str, float]:
+    """Draws `count` images of each class the generator knows.
+
+    Which images are drawn depends on the generator and its seed alone: 200 images begin with the 100 of a smaller draw.
+
+    Raises:
+        ConfigError: a count below 1.
+        DataError: the folder is no trained generator.
+    """
+    if count < 1:
+        raise ConfigError(f"images_per_class is {count}; it must be 1 or more")
+    source, device = Generator.open(generator), machine.device()
+    network = source.network().to(device, memory_format=torch.channels_last)
+    about, config = source.about, source.config
+    labels = about["classes"] if about["label"] == ALL else [about["label"]]
+    with atomic.new_folder(out) as draft, Progress("synthesize", total=count * len(labels), kind=about["kind"], label=about["label"]) as progress:
+        writer = Writer(draft, about["side"])
+        for number, label in enumerate(labels):
+            for start in range(0, count, BATCH):
+                torch.manual_seed(seed_for(config.seed, about["name"], "draw", label, start))
+                latents = torch.randn(BATCH, config.latent).to(device)
+                images = as_grey(network(latents, torch.full((BATCH,), number, device=device))).cpu().numpy()
+                for offset, image in enumerate(images[: count - start]):
+                    name = f"{about['name']}/{label}-{start + offset:06d}"
+                    writer.add(image, Row(sha256_of(image), label, about["name"], about["name"], "", name))
+                progress.update(len(writer.rows))
+        kept = ("name", "kind", "label", "config", "real_images", "images_shown", "steps", "started_from", "final", "diversity")
+        writer.close(
+            verb="synthesize",
+            classes=about["classes"],
+            config={"count": count},
+            parents=[about_parent(about)],
+            lineage={about["name"]: source.ancestors},
+            facts={"generator": {key: about[key] for key in kept}},
+        )
+    return {"images": float(len(writer.rows))}

@@ -1,0 +1,333 @@
+"""Verb: an image set, and a generator to start from -> a generator of one class (or of all classes at once).
+
+Shapes: B batch, L latent numbers, S side.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from syntrial import atomic, machine
+from syntrial.augment import diffaugment
+from syntrial.batches import Batches, as_grey
+from syntrial.checkpoint import Checkpoints, key_for
+from syntrial.codehash import code_digest
+from syntrial.config import GanConfig
+from syntrial.errors import ConfigError, DataError, TrainingError
+from syntrial.gans import GANS, LOSSES, gradient_penalty
+from syntrial.generators import ALL, Generator
+from syntrial.imageset import ImageSet, Lineage, about_parent
+from syntrial.progress import Progress
+from syntrial.seeds import seed_for
+
+LOGS = 50  # times the numbers are written down in one training
+PICTURES = 8  # times the fixed latents are drawn
+FIXED = 64  # fixed latents; the first SHOWN of them are drawn
+SHOWN = 8
+COLUMNS = ("step", "images_shown", "loss_d", "loss_g", "d_real", "d_fake", "gradient_d", "gradient_g", "diversity")
+
+
+@dataclass
+class Players:
+    """Everything that changes while a GAN learns. A checkpoint is exactly these fields."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    average: nn.Module  # of the generator's weights over time: the one that is kept
+    generator_optimiser: torch.optim.Optimizer
+    discriminator_optimiser: torch.optim.Optimizer
+    curve: list[list[float]] = field(default_factory=list)  # rows of COLUMNS
+    pictures: list[Tensor] = field(default_factory=list)  # uint8 (SHOWN, S, S) each
+
+
+def train_gan(
+    images: str | Path, out: str | Path, *, kind: str, label: str, config: GanConfig, start: str | Path = ""
+) -> dict[str, float]:
+    """Trains a generator on the rows of `images` that train and bear `label` ("*": all classes, one conditional generator).
+
+    Args:
+        kind: "faces", "simple" or "transfer"; with the label, the generator's name.
+        start: a trained generator whose networks are continued; kind "transfer" needs one.
+
+    Returns:
+        The last numbers written down, and images shown per second.
+
+    Raises:
+        ConfigError: a transfer without a start, or from other networks; an unknown class.
+        TrainingError: losses that are not finite, or a collapsed generator; the last good checkpoint is kept.
+    """
+    whole = ImageSet.open(images)
+    chosen = _chosen(whole, label, config)
+    device = machine.device()
+    source = _start(kind, start)
+    name = f"{kind}/{label}"
+    lineage: Lineage = {name: whole.ancestors(chosen) | (source.ancestors if source else set())}
+    players = begin(whole.side, len(whole.classes) if label == ALL else 0, config, name, device, source)
+    checkpoints = Checkpoints(
+        key_for(whole.digest, name, config.model_dump(), source.digest if source else "", code_digest("train_gan"), str(device))
+    )
+    batches = Batches(
+        lambda positions: whole.pixels(np.asarray(chosen)[positions]),
+        np.array([whole.classes.index(whole.rows[i].label) for i in chosen]),
+        side=whole.side,
+        batch=config.batch,
+        seed=seed_for(config.seed, name, "order"),
+        device=device,
+    )
+    steps = math.ceil(config.epochs * len(chosen) / (batches.batch * config.discriminator_steps))
+    with (
+        checkpoints.owned(),
+        Progress(
+            "train_gan",
+            total=steps * batches.batch * config.discriminator_steps,
+            unit="images",
+            protocol=whole.about.get("division", {}).get("protocol", ""),
+            kind=kind,
+            label=label,
+        ) as progress,
+    ):
+        learn(players, batches, steps, config, name, checkpoints, progress)
+        batches.close()
+        about = {
+            "verb": "train_gan",
+            "name": name,
+            "kind": kind,
+            "label": label,
+            "side": whole.side,
+            "classes": whole.classes,
+            "config": config.model_dump(),
+            "real_images": len(chosen),
+            "steps": steps,
+            "images_shown": steps * batches.batch * config.discriminator_steps,
+            "started_from": source.about["name"] if source else "",
+            "final": dict(zip(COLUMNS, players.curve[-1], strict=True)),
+            "diversity": players.curve[-1][-1],
+            "machine": machine.description(device),
+            "parents": [about_parent(whole.about), *([about_parent(source.about)] if source else [])],
+        }
+        with atomic.new_folder(out) as draft:
+            Generator.write(draft, about, players.average, players.discriminator, lineage)
+            _write_curve(draft / "curves.csv", players.curve)
+            _sheet(players.pictures).save(draft / "samples.png")
+        checkpoints.clear()
+    return {**about["final"], "images_shown": float(about["images_shown"])}
+
+
+def begin(
+    side: int, classes: int, config: GanConfig, name: str, device: torch.device, source: Generator | None = None
+) -> Players:
+    """Both players before the first step: fresh, or continuing `source`."""
+    if config.architecture not in GANS:
+        raise ConfigError(f"there is no GAN architecture {config.architecture!r}; there are {', '.join(GANS)}")
+    torch.manual_seed(seed_for(config.seed, name, "weights"))
+    generator, discriminator = GANS[config.architecture].build(side, classes, config)
+    if source is not None:
+        source.load_into(generator, "generator")
+        if config.transfer_discriminator:
+            source.load_into(discriminator, "discriminator")
+    # Channels last: measured a seventh to a quarter faster on CPUs, and what a GPU's convolutions want.
+    generator, discriminator = (net.to(device, memory_format=torch.channels_last) for net in (generator, discriminator))
+    betas = (config.beta1, config.beta2)
+    return Players(
+        generator,
+        discriminator,
+        copy.deepcopy(generator).requires_grad_(False).eval(),
+        torch.optim.Adam(generator.parameters(), config.lr, betas, foreach=True),
+        torch.optim.Adam(discriminator.parameters(), config.lr, betas, foreach=True),
+    )
+
+
+def learn(
+    players: Players,
+    batches: Batches,
+    steps: int,
+    config: GanConfig,
+    name: str,
+    checkpoints: Checkpoints,
+    progress: Progress,
+) -> None:
+    """All steps from the last checkpoint on. Numbers leave the device LOGS times, never in between."""
+    rounds = config.discriminator_steps
+    fixed, reals = fixed_latents(players, config, name), diversity(batches.sample(FIXED))
+    for step in range(resume(players, checkpoints), steps):
+        torch.manual_seed(seed_for(config.seed, name, step))  # a function of the step alone, so a resumed run repeats it
+        numbers = update(players, [batches(step * rounds + k) for k in range(rounds)], config)
+        done = step + 1
+        if done == steps or done % max(1, steps // LOGS) == 0:
+            row = [done, done * rounds * batches.batch, *written(players, numbers), drawn_diversity(players, fixed) / reals]
+            refuse_nonsense(row, players.curve, config, done / steps, name)
+            players.curve.append(row)
+            progress.update(int(row[1]), **dict(zip(COLUMNS[2:], row[2:], strict=True)))
+        if done == steps or done % max(1, steps // PICTURES) == 0:
+            players.pictures.append(as_grey(draw(players.average, fixed)).cpu()[:SHOWN])
+        if done < steps and checkpoints.due(done):
+            refuse_not_finite(written(players, numbers), done, name)  # so that what is kept is good
+            checkpoints.save(done, state_of(players))
+
+
+def update(players: Players, reals: list[tuple[Tensor, Tensor]], config: GanConfig) -> Tensor:
+    """One step of both players, in the order of Goodfellow et al. 2014, algorithm 1: the discriminator's updates, then the generator's.
+
+    Args:
+        reals: for each update of the discriminator images (B, 1, S, S) and labels (B,).
+
+    Returns:
+        On the device: the discriminator's loss, the generator's, D(real), D(fake).
+    """
+    loss, D, G = LOSSES[config.loss], players.discriminator, players.generator
+    for real, label in reals:
+        with torch.no_grad():
+            fake = G(noise(real, config), label)
+        real, fake = diffaugment(real, config.diffaugment), diffaugment(fake, config.diffaugment)
+        on_real, on_fake = D(real, label), D(fake, label)
+        loss_d = loss.discriminator(on_real, on_fake)
+        if loss.penalised:
+            loss_d = loss_d + config.gradient_penalty * gradient_penalty(lambda x, y=label: D(x, y), real, fake)
+        players.discriminator_optimiser.zero_grad()
+        loss_d.backward()
+        players.discriminator_optimiser.step()
+    loss_g = loss.generator(D(diffaugment(G(noise(real, config), label), config.diffaugment), label))
+    players.generator_optimiser.zero_grad()
+    loss_g.backward(inputs=list(G.parameters()))  # the discriminator's own gradients are not wanted here
+    players.generator_optimiser.step()
+    average(players, 0.5 ** (len(real) / config.ema_half_life) if config.ema_half_life else 0.0)
+    return torch.stack([loss_d, loss_g, loss.reading(on_real).mean(), loss.reading(on_fake).mean()]).detach()
+
+
+def average(players: Players, keep: float) -> None:
+    """Moves the kept generator towards the learning one: weight <- keep * weight + (1 - keep) * new. Karras et al. 2018, section 4."""
+    old, new = list(players.average.parameters()), list(players.generator.parameters())
+    torch._foreach_lerp_(old, [weight.detach() for weight in new], 1 - keep)
+    for target, buffer in zip(players.average.buffers(), players.generator.buffers(), strict=True):
+        target.copy_(buffer)  # running means and counts are averages already
+
+
+def noise(like: Tensor, config: GanConfig) -> Tensor:
+    """(B, L) latents."""
+    return torch.randn(len(like), config.latent, device=like.device)
+
+
+def written(players: Players, numbers: Tensor) -> list[float]:
+    """The update's numbers and the length of each player's gradient, on the host."""
+    lengths = [
+        torch.nn.utils.get_total_norm([p.grad for p in net.parameters() if p.grad is not None])
+        for net in (players.discriminator, players.generator)
+    ]
+    values: list[float] = torch.cat([numbers, torch.stack(lengths)]).tolist()
+    return values
+
+
+def diversity(images_N1SS: Tensor) -> float:
+    """How much images differ from one another: root of the mean variance over images of their 8 x 8 thumbnails. 0: all alike."""
+    thumbnails = torch.nn.functional.adaptive_avg_pool2d(images_N1SS.float(), 8)
+    return float(thumbnails.var(dim=0, correction=0).mean().sqrt())
+
+
+def drawn_diversity(players: Players, fixed: tuple[Tensor, Tensor]) -> float:
+    """Diversity of what the kept generator draws from the fixed latents."""
+    return diversity(draw(players.average, fixed))
+
+
+def refuse_nonsense(row: list[float], curve: list[list[float]], config: GanConfig, done: float, name: str) -> None:
+    """Raises TrainingError when numbers are not finite, or when images have been nearly alike for three readings past half-time.
+
+    A generator begins by drawing nearly one picture; only one that still does so late has collapsed.
+    """
+    refuse_not_finite(row[2:], int(row[0]), name)
+    latest = [*(past[-1] for past in curve[-2:]), row[-1]]
+    if done > 0.5 and len(latest) == 3 and max(latest) < config.collapse_below:
+        raise TrainingError(
+            f"generator {name} has collapsed: at step {row[0]:.0f} its images differ {row[-1]:.3f} times as much as real ones "
+            f"(collapse_below is {config.collapse_below}); the last good checkpoint is kept. More images, diffaugment or another "
+            "gans seed help"
+        )
+
+
+def refuse_not_finite(values: list[float], step: int, name: str) -> None:
+    """Raises TrainingError naming the first of the numbers (in the order of COLUMNS from the losses on) that is not finite."""
+    for column, value in zip(COLUMNS[2:], values, strict=False):
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"generator {name}: {column} is {value} at step {step}; the last good checkpoint is kept. "
+                "A smaller gans lr, or another loss or normalisation, is the usual cure"
+            )
+
+
+def fixed_latents(players: Players, config: GanConfig, name: str) -> tuple[Tensor, Tensor]:
+    """Latents (FIXED, L) and labels (FIXED,) that stay the same throughout, so that pictures over time can be compared."""
+    device = next(players.generator.parameters()).device
+    torch.manual_seed(seed_for(config.seed, name, "fixed"))
+    classes = max(1, int(getattr(players.generator, "classes", 0)))
+    return torch.randn(FIXED, config.latent, device=device), torch.arange(FIXED, device=device) % classes
+
+
+@torch.no_grad()
+def draw(generator: nn.Module, fixed: tuple[Tensor, Tensor]) -> Tensor:
+    """(FIXED, 1, S, S) in [-1, 1]."""
+    images: Tensor = generator(*fixed)
+    return images
+
+
+def state_of(players: Players) -> dict[str, Any]:
+    """The fields of Players as tensors and plain values."""
+    return {
+        name: value.state_dict() if isinstance(value, nn.Module | torch.optim.Optimizer) else value
+        for name, value in vars(players).items()
+    }
+
+
+def resume(players: Players, checkpoints: Checkpoints) -> int:
+    """Puts the newest checkpoint into `players`; returns the step to go on from."""
+    found = checkpoints.latest()
+    if found is None:
+        return 0
+    step, state = found
+    for name, value in vars(players).items():
+        if isinstance(value, nn.Module | torch.optim.Optimizer):
+            value.load_state_dict(state[name])
+        else:
+            setattr(players, name, state[name])
+    return step
+
+
+def _chosen(whole: ImageSet, label: str, config: GanConfig) -> list[int]:
+    if label not in (ALL, *whole.classes):
+        raise ConfigError(f"there is no class {label!r} in the images; there are {', '.join(whole.classes)}")
+    if config.conditional != (label == ALL):
+        raise ConfigError(f"conditional is {config.conditional} and the class is {label!r}; one generator for all classes is {ALL!r}")
+    wanted = None if label == ALL else label
+    divided = "division" in whole.about
+    chosen = whole.where(label=wanted, source="real", split="train" if divided else None)
+    if len(chosen) < 2:
+        raise DataError(f"{len(chosen)} images of {label} train; a GAN needs at least 2")
+    return chosen
+
+
+def _start(kind: str, start: str | Path) -> Generator | None:
+    if kind != "transfer":
+        return None
+    if not start:
+        raise ConfigError("a transfer needs a trained generator to start from")
+    return Generator.open(start)
+
+
+def _write_curve(path: Path, curve: list[list[float]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        table.writerows(curve)
+
+
+def _sheet(pictures: list[Tensor]) -> Image.Image:
+    """One line of the same SHOWN latents for each moment, the earliest on top."""
+    return Image.fromarray(np.concatenate([np.concatenate(list(line.numpy()), axis=1) for line in pictures]))

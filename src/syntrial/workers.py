@@ -1,0 +1,77 @@
+"""Files -> squares with many processes, in the order given, with a bounded number of images on the way."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from syntrial.archives import File, Store
+from syntrial.config import IngestConfig
+from syntrial.decode import Taken, strict, take
+from syntrial.errors import ConfigError, DataError
+
+FEW_FILES = 64  # for fewer, starting processes takes longer than the work
+BATCH_FILES, BATCH_BYTES = 32, 2**22  # that one process gets, and hands back, at once
+
+Batch = tuple[Store, list[File], int, IngestConfig, str]
+
+
+def workers() -> int:
+    """Processes to use: SYNTRIAL_WORKERS, else the cores this process may use.
+
+    Raises:
+        ConfigError: SYNTRIAL_WORKERS is not a whole number from 1.
+    """
+    wanted = os.environ.get("SYNTRIAL_WORKERS", "")
+    if not wanted:
+        return len(os.sched_getaffinity(0))
+    if not wanted.isdigit() or int(wanted) < 1:
+        raise ConfigError(f"SYNTRIAL_WORKERS is {wanted!r}; it needs a whole number from 1")
+    return int(wanted)
+
+
+def take_all(store: Store, files: list[File], side: int, config: IngestConfig, salt: str) -> Iterator[Taken]:
+    """What became of each file, in the order of the files, whatever the number of processes.
+
+    Raises:
+        DataError: a process was ended from outside, as happens when the memory is full.
+    """
+    size = max(1, min(BATCH_FILES, BATCH_BYTES // (side * side)))
+    batches = [(store, files[start : start + size], side, config, salt) for start in range(0, len(files), size)]
+    if len(files) < FEW_FILES or workers() == 1:
+        for batch in batches:
+            yield from _take_batch(batch)
+        return
+    with ProcessPoolExecutor(min(workers(), len(batches)), _context()) as pool:
+        waiting: deque[Future[list[Taken]]] = deque()
+        try:
+            for batch in batches:
+                waiting.append(pool.submit(_take_batch, batch))
+                if len(waiting) > 2 * workers():
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        except BrokenProcessPool:
+            raise DataError(
+                "a process that read images was ended, as happens when memory is full; set SYNTRIAL_WORKERS lower"
+            ) from None
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _take_batch(batch: Batch) -> list[Taken]:
+    store, files, side, config, salt = batch
+    with strict(config):
+        return [take(store, file, side, config, salt) for file in files]
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    # A copy of this process starts at once, but is only sound where there is a single thread to copy.
+    alone = len(list(Path("/proc/self/task").iterdir())) == 1
+    return multiprocessing.get_context("fork" if alone else "forkserver")

@@ -1,0 +1,134 @@
+from pathlib import Path
+
+import pytest
+
+from syntrial.errors import DataError, DegenerateError, LeakError
+from syntrial.imageset import ImageSet
+from syntrial.outcomes import Outcome, gathered, refuse_unequal
+from tests.fake_scores import Study, edit_json, edit_rows, outcomes_of, small_study
+
+ARMS = ["original", "simple_gan", "duplicates"]
+
+
+@pytest.fixture
+def finished(tmp_path):
+    return Study(small_study(arms=ARMS, seeds=[3, 1]), tmp_path, full_size=False).build()
+
+
+def held_out(finished, arm) -> Path:
+    return finished["held_out"][ARMS.index(arm)]
+
+
+def check(finished):
+    refuse_unequal(outcomes_of(finished)["held_out"], ImageSet.open(finished["held_out_images"]))
+
+
+def test_a_finished_study_passes(finished):
+    check(finished)
+
+
+def test_seeds_stand_in_ascending_order_with_their_own_numbers(finished):
+    outcome = Outcome.open(held_out(finished, "original"))
+    assert outcome.seeds == [1, 3]
+    line = (held_out(finished, "original") / "predictions.csv").read_text().splitlines()[1].split(",")
+    assert line[0] == "3"
+    judged = outcome.predictions["val"][1]
+    assert judged.prob[list(judged.sha256).index(line[2])].tolist() == [float(line[-2]), float(line[-1])]
+
+
+@pytest.mark.parametrize("name", ["about.json", "curves.csv", "predictions.csv"])
+def test_a_folder_that_lacks_a_file_is_refused_by_its_name(finished, name):
+    (held_out(finished, "original") / name).unlink()
+    with pytest.raises(DataError, match=name):
+        Outcome.open(held_out(finished, "original"))
+
+
+@pytest.mark.parametrize("name", ["curves.csv", "predictions.csv"])
+def test_a_seed_that_is_missing_from_a_file_is_refused(finished, name):
+    path = held_out(finished, "original") / name
+    edit_rows(path, lambda row: None if row["seed"] == "3" else row)
+    with pytest.raises(DataError, match=name):
+        Outcome.open(path.parent)
+
+
+def test_a_class_that_the_study_does_not_have_is_refused(finished):
+    path = held_out(finished, "original") / "predictions.csv"
+    edit_rows(path, lambda row: {**row, "label": "fracture"})
+    with pytest.raises(DataError, match="fracture"):
+        Outcome.open(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"protocol": "as_printed"}, "is given as held_out"),
+        ({"arm": "original"}, "arm original is given twice"),
+        ({"arm": "conventional"}, "arm simple_gan is missing"),
+        ({"config": {"epochs": 99}}, "arm simple_gan has another classifier or other settings"),
+    ],
+)
+def test_arms_that_are_not_those_of_the_study_are_refused(finished, changes, told):
+    edit_json(held_out(finished, "simple_gan") / "about.json", **changes)
+    with pytest.raises(DegenerateError, match=told):
+        outcomes_of(finished)
+
+
+def test_an_arm_that_nobody_asked_for_is_refused(finished):
+    given = [Outcome.open(folder) for folder in finished["held_out"]]
+    with pytest.raises(DegenerateError, match="duplicates is no arm of the study"):
+        gathered(given, "held_out", ARMS[:2], [1, 3])
+
+
+def test_other_seeds_than_the_studys_are_refused(finished):
+    given = [Outcome.open(folder) for folder in finished["held_out"]]
+    with pytest.raises(DegenerateError, match=r"has seeds \[1, 3\]; the study has \[0, 1\]"):
+        gathered(given, "held_out", ARMS, [0, 1])
+
+
+def test_an_arm_without_test_images_is_refused(finished):
+    path = held_out(finished, "simple_gan") / "predictions.csv"
+    edit_rows(path, lambda row: None if row["split"] == "test" else row)
+    with pytest.raises(DegenerateError, match="held_out simple_gan has no test images"):
+        check(finished)
+
+
+def test_seeds_judged_on_different_images_are_refused(finished):
+    path = held_out(finished, "simple_gan") / "predictions.csv"
+    edit_rows(path, lambda row: {**row, "sha256": "0" * 64} if (row["seed"], row["split"]) == ("3", "test") else row)
+    with pytest.raises(DegenerateError, match="its seeds were judged on different test images"):
+        check(finished)
+
+
+@pytest.mark.parametrize("part", ["val", "test", "external"])
+def test_arms_judged_on_different_images_are_refused(finished, part):
+    path = held_out(finished, "simple_gan") / "predictions.csv"
+    taken = Outcome.open(path.parent).predictions[part][0].sha256[0]
+    edit_rows(path, lambda row: None if row["sha256"] == taken else row)
+    with pytest.raises(DegenerateError, match=f"held_out simple_gan was judged on .* {part} images"):
+        check(finished)
+
+
+def test_arms_that_took_unequal_steps_held_out_are_refused(finished):
+    edit_json(held_out(finished, "simple_gan") / "about.json", steps=7)
+    with pytest.raises(DegenerateError, match="took 7 steps"):
+        check(finished)
+
+
+def test_a_generated_image_that_judges_held_out_is_refused_with_its_generator(finished):
+    for folder in finished["held_out"]:
+        edit_rows(folder / "predictions.csv", lambda row: {**row, "source": "simple/normal"})
+    with pytest.raises(LeakError, match="generated by simple/normal"):
+        check(finished)
+
+
+def test_test_images_that_are_not_those_of_the_pooled_set_are_refused(finished):
+    finished["held_out_images"] = finished["as_printed_images"]
+    with pytest.raises(LeakError, match="is no test image of"):
+        check(finished)
+
+
+def test_a_part_with_one_class_is_refused_naming_arm_and_part(finished):
+    path = finished["as_printed"][1] / "predictions.csv"
+    edit_rows(path, lambda row: None if (row["split"], row["label"]) == ("val", "normal") else row)
+    with pytest.raises(DegenerateError, match="as_printed simple_gan, val: class 0"):
+        Outcome.open(path.parent).scores("val")

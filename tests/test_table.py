@@ -1,0 +1,87 @@
+import copy
+import csv
+import io
+
+import pytest
+
+from syntrial import table
+from syntrial.arms import ARMS
+from tests.fake_scores import results_in, small_study
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return results_in(tmp_path_factory.mktemp("study"))
+
+
+def test_the_text_fits_a_terminal_of_120_columns(results):
+    assert max(map(len, table.text(results).splitlines())) <= 120
+
+
+def test_the_text_fits_even_with_losses_above_ten(results):
+    huge = copy.deepcopy(results)
+    for arms in huge["protocols"].values():
+        for entry in arms.values():
+            entry["numbers"]["val_loss"] = {"mean": 14.2, "sd": 11.1, "each": [14.2]}
+    assert max(map(len, table.text(huge).splitlines())) <= 120
+
+
+@pytest.mark.parametrize("render", [table.text, table.markdown])
+def test_the_papers_figures_stand_beside_ours_under_both_protocols(results, render):
+    told = render(results)
+    for arm in ARMS.values():
+        if arm.paper:
+            for name in ("train_accuracy", "val_accuracy", "train_loss", "val_loss"):
+                assert told.count(f"{getattr(arm.paper, name):.4f}") >= 2
+
+
+def test_the_misprinted_loss_is_marked_and_explained(results):
+    told = table.text(results)
+    assert "0.0670*" in told
+    assert "* The paper's table prints 0.6700" in told
+
+
+def test_rows_are_d1_to_d4_and_then_the_further_arms(tmp_path):
+    results = results_in(tmp_path, small_study(arms=["duplicates", "transfer_gan", "original"]), full_size=False)
+    rows = table.accuracy_loss(results, "held_out").rows
+    assert [row[0] for row in rows] == [ARMS[arm].title for arm in ("original", "transfer_gan", "duplicates")]
+
+
+def test_a_single_seed_is_printed_without_a_spread(tmp_path):
+    results = results_in(tmp_path, small_study(arms=["original"], seeds=[0]), full_size=False)
+    assert "±" not in table.text(results)
+
+
+def test_without_images_of_another_source_there_is_no_table_of_them(tmp_path):
+    results = results_in(tmp_path, small_study(arms=["original"]), external=False, full_size=False)
+    assert table.CAPTIONS["external"] not in table.text(results)
+
+
+def test_every_verdict_is_told_under_the_table(results):
+    told = " ".join(table.text(results).split())
+    for arm, entry in results["protocols"]["held_out"].items():
+        if arm != "original":
+            assert " ".join(entry["verdict"]["sentence"].split()) in told
+
+
+def test_markdown_rows_have_as_many_cells_as_their_heads(results):
+    for block in table.markdown(results).split("\n\n"):
+        if block.startswith("|"):
+            assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_the_csv_reads_back_to_the_very_numbers(results):
+    rows = list(csv.DictReader(io.StringIO(table.as_csv(results))))
+    assert len(rows) == 2 * len(ARMS)
+    for row in rows:
+        entry = results["protocols"][row["protocol"]][row["arm"]]
+        for name, number in entry["numbers"].items():
+            assert float(row[name]) == number["mean"]
+            assert float(row[f"{name}_sd"]) == number["sd"]
+
+
+def test_the_csv_leaves_empty_what_an_arm_does_not_have(results):
+    rows = {(row["protocol"], row["arm"]): row for row in csv.DictReader(io.StringIO(table.as_csv(results)))}
+    assert rows["as_printed", "original"]["test_auroc"] == ""
+    assert rows["held_out", "duplicates"]["paper_val_loss"] == ""
+    assert rows["held_out", "original"]["answer"] == ""
