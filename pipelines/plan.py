@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipelines.graph import ALL, FACES, kinds_of
 from pipelines.watch import Planned
 from syntrial.arms import ARMS
 from syntrial.config import CnnConfig, GanConfig, StudyConfig
 
-FACES, ALL = "faces", "*"
 PROTOCOLS = ("as_printed", "held_out")
 START_S = 3.0  # of a box that imports torch, on the slower of the machines at hand
 LIGHT_S = 1.0
@@ -93,9 +93,8 @@ def guessed(study: StudyConfig) -> Speed:
 
 def _trial(study: StudyConfig, counts: Counts, speed: Speed, protocol: str) -> list[Planned]:
     boxes = [_light("split", {"protocol": protocol}, counts.total)]
-    for kind in ("simple", "transfer"):
-        if any(ARMS[arm].generator == kind for arm in study.arms):
-            boxes += _generators(study, counts, speed, protocol, kind)
+    for kind in kinds_of(study):
+        boxes += _generators(study, counts, speed, protocol, kind)
     boxes.append(_light("pool", {"protocol": protocol}, counts.total))
     return boxes + [_classifier(study, counts, speed, protocol, arm) for arm in study.arms]
 
@@ -129,7 +128,7 @@ def _classifier(study: StudyConfig, counts: Counts, speed: Speed, protocol: str,
 
 
 def _faces(study: StudyConfig, counts: Counts, speed: Speed) -> list[Planned]:
-    if not any(ARMS[arm].generator == "transfer" for arm in study.arms):
+    if "transfer" not in kinds_of(study):
         return []
     shown = _gan_images(study.gans.faces, counts.faces)
     return [

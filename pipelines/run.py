@@ -11,19 +11,20 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipelines.graph import arguments_of
+from pipelines.graph import FACES, arguments_of
 from pipelines.plan import Counts, guessed, images_shown, measure, needed_s, planned
 from pipelines.watch import Planned, watch
 from syntrial import atomic, storage, table
-from syntrial.config import StudyConfig, load_study
+from syntrial.config import IngestConfig, StudyConfig, load_study
 from syntrial.errors import DataError, SyntrialError
-from syntrial.layouts import count as count_images
-from syntrial.progress import duration
+from syntrial.layouts import find
 
 BROKEN = re.compile(r"syntrial\.errors\.\w+: (?P<sentence>.+)")
 TAIL = 25  # lines of the engine's log that are shown when a box fails by no fault of a person
@@ -53,7 +54,7 @@ def run(flags: argparse.Namespace) -> int:
         folder = _new_folder(runs / study.name)
         print(f"study {study.name}: {uris['data']} -> {_short(folder)}", file=sys.stderr)
         digests = {name: storage.digest(uri) for name, uri in uris.items()}
-        uris = {name: uri if storage.is_remote(uri) or not uri else str(Path(uri).resolve()) for name, uri in uris.items()}
+        uris = {name: uri if not uri or storage.is_remote(uri) else str(Path(uri).resolve()) for name, uri in uris.items()}
         request = {
             "study": study.model_dump(),
             "arguments": arguments_of(study, **uris, digests=digests),
@@ -87,9 +88,6 @@ def _finish(folder: Path, store: Path) -> int:
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     collect(report, store / "artifacts", folder / "artifacts")
     print(table.text(results, width=min(160, max(100, shutil.get_terminal_size((120, 24)).columns))))
-    for arm in results["protocols"]["held_out"].values():
-        if "verdict" in arm:
-            print(f"* {arm['verdict']['sentence']}")
     print(f"\n{_short(folder)}/report.html has the whole report; table.md, table.csv, results.json and figures/ lie beside it")
     return 0
 
@@ -150,11 +148,24 @@ def _dry_run(study: StudyConfig, uris: dict[str, str]) -> int:
 
 
 def _counts(study: StudyConfig, uris: dict[str, str]) -> Counts:
-    """How many files there are by class: local ones are counted, remote ones listed; unreadable ones are found out later."""
-    real = count_images(uris["data"], study.classes, study.ingest)
-    faces = count_images(uris["faces"], ["faces"], study.ingest) if uris["faces"] else {}
-    external = count_images(uris["external"], study.classes, study.ingest) if uris["external"] else {}
-    return Counts(real, sum(faces.values()), sum(external.values()))
+    """How many files there are by class. Which of them cannot be read is found out later."""
+    external = _count(uris["external"], study.classes, study.ingest)
+    faces = _count(uris["faces"], [FACES], study.ingest)
+    return Counts(_count(uris["data"], study.classes, study.ingest), faces[FACES], sum(external.values()))
+
+
+def _count(uri: str, classes: list[str], config: IngestConfig) -> Counter[str]:
+    """Files by class: local data as `ingest` will find them, remote ones by the folders in their names."""
+    if not uri:
+        return Counter()
+    if storage.is_remote(uri):
+        names = [PurePosixPath(entry.name) for entry in storage.open_store(uri).entries()]
+        if len(classes) == 1:
+            return Counter({classes[0]: len(names)})
+        return Counter(label for name in names for label in classes if label.lower() in map(str.lower, name.parts))
+    with tempfile.TemporaryDirectory() as scratch:
+        found = find(Path(uri), classes, config, Path(scratch))
+        return Counter(candidate.label for candidate in found.candidates if not candidate.aside)
 
 
 def _new_folder(parent: Path) -> Path:

@@ -47,8 +47,8 @@ def answering(status: int, page: str) -> Iterator[str]:
 class FaultyWay:
     """Passes requests on to a server. Each GET of an object or PUT takes the next of `faults`, and fails in that way.
 
-    busy: 503, not passed on; cut: half the answer's body; bent: a wrong byte in the answer's body; etag: a wrong etag;
-    whole: ranges are forgotten; "": nothing happens.
+    busy: 503, not passed on; cut: half the answer's body; short: half of it as if it were all; bent: a wrong
+    byte in it; etag: a wrong etag; whole: ranges are forgotten; "": nothing happens.
     """
 
     def __init__(self, server: str) -> None:
@@ -95,7 +95,11 @@ def _hang_up(listener: ThreadingHTTPServer) -> None:
 def _handler(way: FaultyWay) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            size = int(self.headers.get("Content-Length", 0))
+            body = self.rfile.read(size)
+            if len(body) < size:  # whoever asked is dead
+                self.close_connection = True
+                return
             fault = way.next_fault(self.command, self.path, self.headers.get("Range", ""))
             if fault == "busy":
                 self.answer(503, [("Content-Type", "application/xml")], b"<Error><Code>SlowDown</Code></Error>")
@@ -104,6 +108,8 @@ def _handler(way: FaultyWay) -> type[BaseHTTPRequestHandler]:
             status, answered, content = _passed_on(way.server, self.command, self.path, body, headers)
             if fault == "etag":
                 answered = [(name, f'"{"0" * 32}"' if name.lower() == "etag" else value) for name, value in answered]
+            if fault == "short":
+                content = content[: len(content) // 2]
             if fault == "bent":
                 content = bytes([content[0] ^ 1]) + content[1:]
             self.answer(status, answered, content, len(content) // 2 if fault == "cut" else len(content))

@@ -183,6 +183,16 @@ def test_what_must_be_known_before_believing_a_number_is_warned_of(tmp_path):
         assert part in told
 
 
+def test_a_classifier_that_calls_every_image_the_same_is_warned_of(tmp_path):
+    study = small_study(arms=["original"])
+    arguments = Study(study, tmp_path, full_size=False).build()
+    alike = {"p_normal": "0.4", "p_pneumonia": "0.6"}
+    edit_rows(arguments["held_out"][0] / "predictions.csv", lambda row: row | alike if row["seed"] == "2" else row)
+    assert any(
+        "1 of 3 classifiers call every test image the same" in told for told in again(arguments, study)["warnings"]
+    )
+
+
 def test_a_collapsed_generator_is_warned_of_also_where_the_study_looked_away(tmp_path):
     study = small_study(arms=["original"], gans={"all": {"collapse_below": 0}})
     arguments = Study(study, tmp_path, full_size=False).build()

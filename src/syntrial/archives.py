@@ -1,7 +1,7 @@
-"""A folder, a zip and a tar as one thing: files by name that can be opened. No name in an archive ever reaches the file system.
+"""A folder, a zip and a tar as one thing: files by name that can be opened.
 
-A zip is read where it lies, by any number of processes. A tar can only be read from its start, so it is unpacked once, into files
-named by number.
+No name in an archive ever reaches the file system: a zip is read where it lies, by any number of processes; a tar,
+which can only be read from its start, is unpacked once, into files named by number.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file. `name` is for people, with / between folders; `at` is where `Store.open` finds it; `size` in bytes, -1 unknown."""
+    """One file. `name` is for people, with / between folders; `at` is where `Store.open` finds it."""
 
     name: str
     at: str
-    size: int
+    size: int  # bytes; -1 where it is missing or no ordinary file
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def stored(source: Path, scratch: Path, limits: Limits | None = None) -> tuple[S
         scratch: an existing folder with room for an unpacked tar.
 
     Raises:
-        DataError: no such source, no archive, a damaged or encrypted one, one that reaches outside itself (absolute names, "..",
-            links, devices), or one beyond the limits.
+        DataError: no such source, no archive, a damaged or encrypted one, one that reaches outside itself (by absolute
+            names, "..", links or devices), or one beyond the limits.
     """
     limits = limits or Limits()
     if source.is_dir():
@@ -138,7 +138,7 @@ def size_of(path: str | Path) -> int:
 def _archive(source: Path, scratch: Path, limits: Limits) -> tuple[Store, list[File]]:
     if not is_archive(source):
         raise DataError(
-            f"{source.name} is neither a folder nor an archive that is read here (.zip, .tar, .tar.gz, .tar.bz2, .tar.xz)"
+            f"{source.name} is neither a folder nor an archive (.zip, or .tar, packed with gzip, bzip2 or xz or not)"
         )
     with open(source, "rb") as file:
         start = file.read(6)
@@ -182,9 +182,7 @@ def _zip_name(member: zipfile.ZipInfo, archive: str) -> str:
     if stat.S_ISLNK(member.external_attr >> 16):
         raise _refuse(archive, name, "holds a link")
     if member.compress_type not in ZIP_METHODS:
-        raise DataError(
-            f"{archive} is packed in a way that is not read here (method {member.compress_type}); unpack it and give the folder"
-        )
+        raise _refuse(archive, name, f"is packed by a method ({member.compress_type}) that is not read")
     return _inside(name.replace("\\", "/"), archive)
 
 
@@ -200,9 +198,7 @@ def _allowed_bytes(limits: Limits, source: Path) -> int:
 
 
 def _refuse(archive: str, name: str, why: str) -> DataError:
-    return DataError(
-        f"{archive} {why} ({printable(name)}); pack it again with ordinary files only, or unpack it and give the folder"
-    )
+    return DataError(f"{archive} {why} ({printable(name)}); unpack it and give the folder")
 
 
 def _untar(stream: _Forward, archive: str, folder: Path, limits: Limits) -> Iterator[File]:
@@ -226,7 +222,7 @@ def _untar(stream: _Forward, archive: str, folder: Path, limits: Limits) -> Iter
 
 
 class _Forward:
-    """What tarfile reads from: a stream that goes forward only, and is stopped when it unpacks to more than the limits allow."""
+    """What tarfile reads from: a stream that goes forward only, and is stopped beyond what the limits allow."""
 
     def __init__(self, stream: BinaryIO, source: Path, limits: Limits) -> None:
         self._stream, self._name, self._at = stream, source.name, 0
@@ -252,5 +248,6 @@ class _Forward:
 
 def _too_large(archive: str, allowed_bytes: int) -> DataError:
     return DataError(
-        f"{archive} would unpack to more than {allowed_bytes} bytes, too many for its size; if that is right, unpack it and give the folder"
+        f"{archive} would unpack to more than {allowed_bytes} bytes, too many for its size; "
+        "if that is right, unpack it and give the folder"
     )

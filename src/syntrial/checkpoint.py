@@ -135,8 +135,7 @@ class Checkpoints:
     def latest(self) -> tuple[int, dict[str, Any]] | None:
         """The newest whole checkpoint, local or mirrored: its step and state, tensors on the CPU; None without one.
 
-        A damaged one is deleted in favour of the one before, and a line says so. Without the mirror the local one has to
-        do.
+        A damaged one is deleted in favour of the one before, and a line says so. Without the mirror the local one does.
 
         Raises:
             StorageError: none can be read, and a place that may hold one is gone or refuses.

@@ -82,7 +82,7 @@ class IngestConfig(Config):
 class SplitConfig(Config):
     """How images are divided. `as_printed` divides images, `held_out` divides patients."""
 
-    val_share: float = setting(0.2, "share that validates", UNSAID + "; no share explains its figures (PAPER, point 5)", gt=0, lt=0.5)
+    val_share: float = setting(0.2, "share that validates", UNSAID + "; no customary share explains its figures", gt=0, lt=0.5)
     test_share: float = setting(0.2, "share of the patients that is read once, at the end; held_out only", "the paper has no test set", gt=0, lt=0.5)
     seed: int = setting(0, "of the division; a patient's place depends on it and on the patient alone", UNSAID, ge=0)
 

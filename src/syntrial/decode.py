@@ -1,4 +1,7 @@
-"""One file -> one square grey image with what was done to it, or the reason why not. The content decides, never the name."""
+"""One file -> one square grey image with what was done to it, or the reason why not.
+
+The content decides what a file is, never the name. Transparency is dropped: what lies under it counts.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,7 @@ class _Picture:
 
 @contextmanager
 def strict(config: IngestConfig) -> Iterator[None]:
-    """While it lasts, Pillow refuses pictures of too many pixels and of missing data, and keeps its other remarks to itself."""
+    """While it lasts, Pillow refuses pictures of too many pixels and of missing data, and makes no other remarks."""
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = config.max_pixels
     try:
@@ -111,14 +114,14 @@ def take(store: Store, file: File, side: int, config: IngestConfig, salt: str) -
 
 
 def _opened(store: Store, file: File) -> BinaryIO:
+    if file.size < 0:
+        raise ImageError("missing", "there is no such file, or it is no ordinary one")
     if file.size == 0:
         raise ImageError("empty", "the file has no bytes")
     if file.size > MAX_FILE_BYTES:
         raise ImageError("too large", f"the file has {file.size} bytes; at most {MAX_FILE_BYTES} are read")
     try:
         return store.open(file.at)
-    except FileNotFoundError:
-        raise ImageError("missing", "there is no such file") from None
     except DAMAGED as error:
         raise ImageError("unreadable", f"the file cannot be read ({type(error).__name__})") from None
 

@@ -1,6 +1,6 @@
-"""DICOM -> grey picture. The pixels and the patient's number are read; no other tag, and no error that could quote one, leaves here.
+"""DICOM -> grey picture. Only pixels and the patient's number leave here: no other tag, no message that quotes one.
 
-pydicom is optional (`pip install syntrial[dicom]`). Standards: PS3.3 sections C.7.6.3 (pixels), C.11.1 and C.11.2 (look-up tables).
+pydicom is optional (the extra `dicom`). Standard: PS3.3, sections C.7.6.3 (pixels), C.11.1 and C.11.2 (look-up tables).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def read(file: BinaryIO, max_pixels: int) -> tuple[Image.Image, str]:
     """The picture, grey, in [0, 255] (mode L or F), 0 black, and the patient's number ("" where there is none).
 
     Raises:
-        ImageError: no pydicom; truncated; without pixels; several frames; too large; packed or coloured in a way that is not read.
+        ImageError: no pydicom, truncated, without pixels, several frames, too large, or of a kind that is not read.
     """
     try:
         import pydicom
@@ -58,7 +58,7 @@ def read(file: BinaryIO, max_pixels: int) -> tuple[Image.Image, str]:
 
 
 def pseudonym(patient: str, salt: str) -> str:
-    """Sixteen hex digits that are the same for the same patient and salt and, with a secret salt, cannot be traced back."""
+    """Sixteen hex digits, the same for the same patient and salt; with a secret salt they cannot be traced back."""
     return hashlib.sha256((salt + patient).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
@@ -92,7 +92,7 @@ def _picture(data: Any) -> Image.Image:
 
 
 def _as_shown(data: Any) -> NDArray[np.float64]:
-    """In [0, 255], as the file says it is to be seen: rescaled, then through its table or window, else over its whole range."""
+    """In [0, 255], as the file says: rescaled, then through its table or window, else over its whole range."""
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
     stored_HW = data.pixel_array

@@ -17,6 +17,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from syntrial.arms import ARMS
@@ -106,6 +107,7 @@ def curve(folder: Path, number: int, arm: str, kind: str, outcomes: dict[str, di
             _paper_marks(ax, arm, kind)
             ax.set(title=f"{title}: {TITLES[protocol]}", ylabel=kind)
         axes[0].tick_params(labelbottom=False)
+        axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         axes[-1].set_xlabel("epoch (held out: passes of the original images, equal steps)")
         _legend_below(axes[0], ncols=2)
     return Picture(
@@ -170,7 +172,9 @@ def differences(folder: Path, results: Results) -> Picture:
             ax.plot([verdict["low"], verdict["high"]], [-row, -row], color=colour, lw=2, zorder=2)
             ax.plot(verdict["difference"], -row, mark, color=colour, ms=8, zorder=3)
         _arm_names(ax, list(entries), with_control=results)
-        ax.set(xlabel=f"difference in {name} ({better} is better)\ngrey bar: too small for this study to see")
+        ax.set(
+            xlabel=f"difference in {name} ({better} is better)\ngrey bar: effects found less than four times in five"
+        )
     return Picture(
         folder / "differences.png",
         f"Arm minus control, {name} on held-out test images.",

@@ -1,12 +1,12 @@
 """Verb: raw files -> image set. Every file found gets a line in `ingest.csv` with what became of it and why.
 
-Files are decoded by many processes, a bounded number of images at a time. Their squares go to one scratch file; only then
-is it known which images are twice there, so only then is the set written. What grows with the number of files is a record
-of each, about a kilobyte.
+Files are decoded by many processes, a bounded number of images at a time. Their squares go to one scratch file; only
+then is it known which images are there twice, so only then is the set written. What grows with the files is a record of
+each, about a kilobyte.
 
 Outcomes: accept (as it is), convert (after a stated conversion), warn (used with a warning, or held back until a person
-decides), reject (left out). Of files with the same pixels one is used and the others are rejected as duplicates; where they
-have different labels none is used.
+has decided), reject (left out). Of files with the same pixels one is used and the others are rejected as duplicates;
+where their labels differ none is used.
 """
 
 from __future__ import annotations
@@ -20,32 +20,17 @@ from typing import Any
 
 from syntrial import atomic, ledger
 from syntrial.archives import Store
+from syntrial.candidates import ASIDE, DOCUMENTS, Candidate
 from syntrial.config import IngestConfig
 from syntrial.decode import Taken
 from syntrial.imageset import Row, Writer
-from syntrial.layouts import ASIDE, Candidate, Found, find
+from syntrial.layouts import Found, find
 from syntrial.ledger import Record
 from syntrial.spool import Spool
 from syntrial.twins import settle
 from syntrial.workers import take_all
 
 TABLE = "ingest.csv"
-DOCUMENTS = (
-    ".txt",
-    ".md",
-    ".csv",
-    ".tsv",
-    ".json",
-    ".xml",
-    ".xls",
-    ".xlsx",
-    ".pdf",
-    ".html",
-    ".doc",
-    ".docx",
-    ".yaml",
-    ".yml",
-)
 KEPT = ("outcome", "reason", "detail", "width", "height", "white", "chest", "fingerprint", "sha256")
 
 Progress = Callable[[int, int], None]
@@ -61,20 +46,20 @@ def ingest(
     salt: str = "",
     progress: Progress | None = None,
 ) -> dict[str, float]:
-    """Reads every image of the classes asked for and writes one image set of `side` x `side` px, with `ingest.csv` in it.
+    """Reads every image of the classes asked for and writes one image set of `side` px, with `ingest.csv` in it.
 
     Args:
         source: a folder, an archive or a CSV manifest; none, or an empty name, gives an image set without images.
-        classes: labels in the order of the study. Several are found by name; a single one may stand for a plain folder of images.
-        salt: what patients' numbers from DICOM files are hashed with; secret, and the same in every run that is to be compared.
+        classes: labels in the order of the study, found by name; a single one may stand for a plain folder of images.
+        salt: secret that patients' numbers from DICOM files are hashed with; the same in all runs that are compared.
         progress: called with (files done, files to do).
 
     Returns:
         Counts: found, used, accepted, converted, warned, rejected, groups.
 
     Raises:
-        DataError: a source that cannot be read, a class without an image, or more files lost than `config.max_left_out`; the list
-            of all files is then beside `out`.
+        DataError: a source that cannot be read, a class without a file, no usable image, or a larger share of files
+            lost than `config.max_left_out`; a list of all files is then beside `out`.
     """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -137,13 +122,13 @@ def _record(candidate: Candidate, taken: Taken, layout: str, config: IngestConfi
     name = candidate.file.name
     record = Record(name, candidate.label, split=candidate.split, **{field: getattr(taken, field) for field in KEPT})
     record.group, record.grouped_by = _group(candidate, taken.patient, layout, config.group_pattern)
-    if taken.reason == "not an image" and posixpath.splitext(name)[1].lower() in DOCUMENTS:
+    if taken.reason == "not an image" and name.lower().endswith(DOCUMENTS):
         record.hold(ASIDE["other file"][0], "other file", ASIDE["other file"][1])
     return record
 
 
 def _group(candidate: Candidate, patient: str, layout: str, pattern: str) -> tuple[str, str]:
-    """What an image must not be parted from, and how that is known: what the data say, then the pattern, then DICOM, then the file."""
+    """What an image must not be parted from, and how that is known: the data, a pattern, DICOM or the file alone."""
     path = candidate.file.name
     if candidate.group:
         return candidate.group, "manifest" if layout == "manifest" else "preset"

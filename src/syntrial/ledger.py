@@ -6,6 +6,7 @@ import csv
 import io
 import statistics
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from syntrial import atomic
+from syntrial.candidates import ASIDE
 from syntrial.config import IngestConfig
 from syntrial.errors import DataError
-from syntrial.layouts import ASIDE
 
 COLUMNS = ("file", "outcome", "used", "label", "reason", "detail")
 OUTCOMES = {"accept": "accepted", "convert": "converted", "warn": "warned", "reject": "rejected"}
@@ -91,42 +92,47 @@ def doubts(records: list[Record], classes: list[str], side: int, salt: str) -> l
     """What a reader should know before trusting the set, one sentence each."""
     used = [record for record in records if record.used]
     kept = {record.label for record in used}
-    by_file = sum(record.grouped_by == "file" for record in used)
-    whites = Counter(record.white for record in used if record.white)
-    said = [_said(records, reason, sentence) for reason, sentence in SENTENCES.items()]
-    said += [f"No image of {label} is left." for label in classes if records and label not in kept]
-    if used and by_file == len(used):
-        said.append(
-            "No patient is known: each file is its own group, so one patient's images may lie on both sides of a split."
-        )
-    elif by_file:
-        said.append(f"For {by_file} images no patient is known; each is its own group.")
-    if len(whites) > 1:
-        found = ", ".join(f"{white} ({count})" for white, count in sorted(whites.items()))
-        said.append(
-            f"Files of more than 8 bits use different ranges, so brightness may not be comparable: white is {found}."
-        )
-    if not salt and any(record.grouped_by == "dicom" for record in used):
-        said.append("Patients' numbers were hashed without a salt and can be guessed; set SYNTRIAL_SALT to a secret.")
     small = sum(min(record.width, record.height) < side for record in used)
-    if small:
-        said.append(f"{small} images have an edge of less than {side} px and were enlarged.")
-    return [*filter(None, [*said, _shape_doubt(used)])]
+    return [
+        *filter(None, (_said(records, reason, sentence) for reason, sentence in SENTENCES.items())),
+        *(f"No image of {label} is left." for label in classes if records and label not in kept),
+        *_patient_doubts(used, salt),
+        *_range_doubts(used),
+        *([f"Enlarged, because an edge has less than {side} px: {small} images."] if small else []),
+        *_shape_doubts(used),
+    ]
 
 
-# By reason: {n} files, {file} the first of them.
+def _patient_doubts(used: list[Record], salt: str) -> Iterator[str]:
+    alone = sum(record.grouped_by == "file" for record in used)
+    if alone and alone == len(used):
+        yield "No patient is known: each file is its own group, so a patient's images may lie on both sides of a split."
+    elif alone:
+        yield f"Without a known patient, and therefore each its own group: {alone} images."
+    if not salt and any(record.grouped_by == "dicom" for record in used):
+        yield "Patients' numbers were hashed without a salt and can be guessed; set SYNTRIAL_SALT to a secret."
+
+
+def _range_doubts(used: list[Record]) -> Iterator[str]:
+    whites = Counter(record.white for record in used if record.white)
+    if len(whites) > 1:
+        found = ", ".join(f"{white} ({count} images)" for white, count in sorted(whites.items()))
+        yield f"Files of more than 8 bits use different ranges, so brightness may not compare; white is {found}."
+
+
+# By reason, with their number and the first of them.
 SENTENCES = {
-    "label conflict": "{n} files hold the same pixels as one of another class and were held back, such as {file}.",
-    "near label conflict": "{n} images are nearly the same as one of another class, such as {file}; look at them.",
-    "near duplicate": "{n} images are nearly the same as another one, such as {file}; each pair is in one group.",
-    "two parts": "{n} images were held back because their group is also in a part that must not be trained on, such as {file}.",
-    "negative": "{n} images look like negatives of a radiograph, such as {file}; look at them.",
-    "several classes": "{n} images show more than one of the classes asked for and were set aside, such as {file}.",
+    "label conflict": "Held back, because an image of another class has the same pixels: {n}, such as {file}.",
+    "near label conflict": "Nearly the same as an image of another class: {n}, such as {file}; look at them.",
+    "near duplicate": "Nearly the same as another image and therefore in its group: {n}, such as {file}.",
+    "two parts": "Held back, because their group is also in a part not to be trained on: {n}, such as {file}.",
+    "negative": "Like the negative of a radiograph: {n}, such as {file}; look at them.",
+    "several classes": "Set aside, because they show several of the classes asked for: {n}, such as {file}.",
 }
 
 
 def refuse_losses(records: list[Record], config: IngestConfig, listing: Path) -> None:
-    """Raises DataError when nothing can be used or too many files were lost; `listing` then says what became of each."""
+    """Raises DataError when nothing can be used or too many files were lost; `listing` then has a row of each."""
     looked_at = [record for record in records if record.reason not in ASIDE]
     lost = [record for record in looked_at if not record.used and record.reason not in SPARED]
     nothing = not any(record.used for record in records)
@@ -155,17 +161,16 @@ def _spread(values: list[int]) -> list[float]:
     return [min(values), statistics.median(values), max(values)] if values else []
 
 
-def _shape_doubt(used: list[Record]) -> str:
+def _shape_doubts(used: list[Record]) -> Iterator[str]:
     """Whether width / height of the originals alone would tell the last class from the others."""
     last = used[-1].label if used else ""  # records are in the order of the classes
     shapes: dict[bool, list[float]] = {True: [], False: []}
     for record in used:
         shapes[record.label == last].append(record.width / record.height)
-    if not shapes[False]:
-        return ""
-    others = np.sort(shapes[False])
-    below = np.searchsorted(others, shapes[True], "left") + np.searchsorted(others, shapes[True], "right")
-    auc = float(below.mean()) / 2 / len(others)
-    if max(auc, 1 - auc) < TELLING:
-        return ""
-    return f"The shape of the originals alone tells {last} from the rest with AUC {max(auc, 1 - auc):.2f}; squeezing or padding leaves a trace of it."
+    if shapes[False]:
+        others = np.sort(shapes[False])
+        below = np.searchsorted(others, shapes[True], "left") + np.searchsorted(others, shapes[True], "right")
+        auc = float(below.mean()) / 2 / len(others)
+        if max(auc, 1 - auc) >= TELLING:
+            told = f"The shape of the originals alone tells {last} from the rest with AUC {max(auc, 1 - auc):.2f}"
+            yield f"{told}; squeezing or padding leaves a trace of it."

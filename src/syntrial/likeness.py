@@ -1,4 +1,4 @@
-"""Which images are alike: a fingerprint that survives saving again, a search that does not compare every pair, and a chest's look.
+"""Which images are alike: a fingerprint that survives saving again, a search without comparing all, and a chest's look.
 
 Shapes: N images, S side and T side of a thumbnail in px.
 """
@@ -20,7 +20,7 @@ BLOCK = 2048  # fingerprints compared at once, so that memory stays bounded
 _FREQUENCIES, _PLACES = np.arange(1, 9)[:, None], np.arange(FINGERPRINT_SIDE)[None]
 _COSINES = np.cos(np.pi * _FREQUENCIES * (2 * _PLACES + 1) / (2 * FINGERPRINT_SIDE)).astype(np.float32)
 _CELLS = np.kron(np.eye(4, dtype=np.float32), np.full(FINGERPRINT_SIDE // 4, 4 / FINGERPRINT_SIDE, np.float32))
-# The mean chest radiograph in 4 x 4 cells, from 2,451 children (Kermany et al.) and 799 adults (NIH); see `chest_likeness`.
+# The mean chest radiograph in 4 x 4 cells, from 2,451 images of children (Kermany et al.) and 799 of adults (NIH).
 _CHEST = np.array([[-32, 3, 3, -31], [-9, -4, 2, -11], [-21, 13, 29, -22], [-12, 53, 52, -15]], np.float32)
 
 
@@ -42,8 +42,8 @@ def fingerprint(thumbnail_TT: NDArray[np.float32]) -> int:
 def chest_likeness(thumbnail_TT: NDArray[np.float32]) -> float:
     """Correlation with a mean chest radiograph, [-1, 1]: near 1 for a chest, near -1 for its negative.
 
-    Of the 3,250 radiographs behind the mean none is below 0; 15 % of portraits are below -0.3, so this says something only
-    about images known to be chests.
+    Of the 3,250 radiographs behind the mean none is below 0; 15 % of portraits are below -0.3, so this says something
+    only about images known to be chests.
     """
     return _correlation(_CELLS @ thumbnail_TT @ _CELLS.T, _CHEST)
 
@@ -56,7 +56,7 @@ def alike(one_SS: Pixels, other_SS: Pixels) -> bool:
 def close_pairs(prints_N: NDArray[np.uint64], bits: int) -> Iterator[tuple[int, int]]:
     """Positions (i, j), i < j, of all fingerprints that differ in at most `bits` bits; each pair once, in no order.
 
-    Two that differ in at most b of 64 bits agree in at least one of b + 1 bands, so only those that share a band are compared.
+    Two that differ in at most b of 64 bits agree in at least one of b + 1 bands, so only those that do are compared.
     """
     cuts = np.linspace(0, 64, bits + 2).astype(int)
     bands = [(int(low), (1 << int(high - low)) - 1) for low, high in itertools.pairwise(cuts)]

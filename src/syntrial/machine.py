@@ -27,7 +27,6 @@ def device() -> torch.device:
         if not threads.isdigit() or int(threads) < 1:
             raise ConfigError(f"SYNTRIAL_THREADS is {threads!r}; it needs a whole number from 1")
         torch.set_num_threads(int(threads))
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     wanted = os.environ.get("SYNTRIAL_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(wanted)
@@ -35,6 +34,9 @@ def device() -> torch.device:
     except (RuntimeError, AssertionError):
         raise ConfigError(f"SYNTRIAL_DEVICE is {wanted!r}, which this machine does not have; cpu always works") from None
     if chosen.type == "cuda":
+        # Not torch.use_deterministic_algorithms, which imports torch's compiler: four seconds a box. On a CPU everything used here is
+        # deterministic; on a GPU cuDNN's choice of algorithm is what is not.
+        torch.backends.cudnn.deterministic = True
         torch.set_float32_matmul_precision("high")  # TF32: GAN and CNN training do not notice the ten bits of mantissa
         torch.backends.cudnn.allow_tf32 = True
     return chosen

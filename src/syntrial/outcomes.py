@@ -62,7 +62,7 @@ class Outcome:
             seeds = sorted(map(int, about["seeds"]))
             return cls(
                 folder=folder,
-                about={**about, "arm": str(about["arm"]), "protocol": str(about["protocol"])},
+                about=about,
                 seeds=seeds,
                 curves=_curves(folder / "curves.csv", seeds),
                 predictions=_predictions(folder / "predictions.csv", seeds, list(about["classes"])),
@@ -78,9 +78,14 @@ class Outcome:
         return str(self.about["arm"])
 
     @property
+    def protocol(self) -> str:
+        """as_printed or held_out."""
+        return str(self.about["protocol"])
+
+    @property
     def name(self) -> str:
         """As a person is told it: protocol and arm."""
-        return f"{self.about['protocol']} {self.arm}"
+        return f"{self.protocol} {self.arm}"
 
     def scores(self, part: str) -> list[dict[str, float]]:
         """Of each seed, every number of syntrial.metrics.scores on one part; none where the arm has no such part.
@@ -115,8 +120,8 @@ def gathered(outcomes: list[Outcome], protocol: str, arms: list[str], seeds: lis
     """
     found: dict[str, Outcome] = {}
     for outcome in outcomes:
-        if outcome.about["protocol"] != protocol:
-            raise DegenerateError(f"{outcome.folder} was made {outcome.about['protocol']}, and is given as {protocol}")
+        if outcome.protocol != protocol:
+            raise DegenerateError(f"{outcome.folder} was made {outcome.protocol}, and is given as {protocol}")
         if outcome.arm in found:
             raise DegenerateError(f"{protocol}: arm {outcome.arm} is given twice")
         if outcome.seeds != sorted(seeds):
@@ -143,8 +148,8 @@ def refuse_unequal(held_out: dict[str, Outcome], images: ImageSet) -> None:
         outcome.stacked("test")
         if outcome.about["steps"] != reference.about["steps"]:
             raise DegenerateError(
-                f"{outcome.name} took {outcome.about['steps']} steps and original {reference.about['steps']}; held out "
-                "they must be equal"
+                f"{outcome.name} took {outcome.about['steps']} steps and original {reference.about['steps']}; held "
+                "out they must be equal"
             )
         for part in sorted({*outcome.predictions, *reference.predictions}):
             _judged_alike(outcome, reference, part)
@@ -167,8 +172,8 @@ def _judged_alike(outcome: Outcome, reference: Outcome, part: str) -> None:
     seen, expected = outcome.predictions[part][0], reference.predictions[part][0]
     if len(labels[0][0]) != len(labels[1][0]) or not seen.same_images(expected):
         raise DegenerateError(
-            f"{outcome.name} was judged on {len(seen.label)} {part} images and original on {len(expected.label)}, "
-            "not the same ones; both need the same pooled set"
+            f"{outcome.name} was judged on {len(seen.label)} {part} images and original on {len(expected.label)}, not "
+            "the same ones; both need the same pooled set"
         )
 
 

@@ -1,4 +1,4 @@
-"""What becomes of one picture between the file and the image set: its grey range, the checks on its content, and the square.
+"""What becomes of a picture between its file and the image set: its grey range, a look at its content, and the square.
 
 Shapes: H height, W width, S side, all in px.
 """
@@ -26,10 +26,10 @@ class ImageError(DataError):
 
 
 def full_scale(largest: float) -> int:
-    """The value that is white in a file whose largest value is this: of the depths that detectors deliver, the least that holds it.
+    """The value that is white in a file with this largest value: the least of the depths of detectors that holds it.
 
-    Files of 16 bits seldom say how many are used. Taking the next depth keeps a picture from being nearly black and never clips;
-    one that is very dark (less than a quarter of its true range) comes out lighter than it was.
+    Files of 16 bits seldom say how many are used. The next depth keeps a picture from being nearly black and never
+    clips it; one that is very dark (in the lowest quarter of its true range) comes out lighter than it was.
 
     Raises:
         ImageError: more than 16 bits.
@@ -73,7 +73,7 @@ def squared(picture: Image.Image, side: int, fit: str) -> Pixels:
     """The picture (mode L or F, in [0, 255]) as (S, S), reduced with an antialiased Lanczos filter.
 
     Args:
-        fit: "squeeze" both edges to the side, "pad" the shorter one with black, or "crop" the longer one at both ends alike.
+        fit: "squeeze" both edges to the side, "pad" the shorter with black, or "crop" the longer at both ends alike.
 
     Raises:
         ImageError: nothing is left to see.

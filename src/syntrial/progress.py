@@ -44,9 +44,7 @@ from syntrial.errors import ConfigError, SyntrialError
 if TYPE_CHECKING:  # imported where it is used, for most boxes never use it and start faster without
     from prometheus_client import CollectorRegistry, Gauge
 
-RATE_WINDOW_S = (
-    20.0  # speed is that of the last so many seconds: a checkpoint in between evens out, a slower phase shows
-)
+RATE_WINDOW_S = 20.0  # speed is that of late: long enough for a checkpoint to even out, short enough to see a change
 BAR_WIDTH = 12  # characters
 SHOWN = 6  # things said of a box on one line; programs get all
 PORTS_TRIED = 20

@@ -20,7 +20,7 @@ from syntrial.config import ReportConfig, StudyConfig, settings_of
 from syntrial.errors import DegenerateError
 from syntrial.imageset import REAL, ImageSet
 from syntrial.metrics import Floats, Ints, confusion_matrix, resample_groups, weighted_accuracy, weighted_auroc
-from syntrial.outcomes import Outcome, Texts
+from syntrial.outcomes import Outcome, Predictions, Texts
 from syntrial.verdict import Verdict, judge
 
 PROTOCOLS = ("as_printed", "held_out")
@@ -148,7 +148,7 @@ def resize_check(study: StudyConfig, reduced: Outcome, full: Outcome, images: Im
     Raises:
         DegenerateError: the full-size scores are not those of arm original, held out, with the study's seeds.
     """
-    if (full.about["protocol"], full.arm) != ("held_out", "original") or full.seeds != reduced.seeds:
+    if (full.protocol, full.arm) != ("held_out", "original") or full.seeds != reduced.seeds:
         raise DegenerateError(
             f"the resize check needs arm original, held_out, seeds {reduced.seeds}; {full.folder} is {full.name}, "
             f"seeds {full.seeds}"
@@ -189,7 +189,8 @@ def data_of(images: ImageSet) -> dict[str, Any]:
 
 def warnings_of(results: Results) -> list[str]:
     """What a reader must know before believing a number, one sentence each."""
-    told = [_few_seeds(results), _guessing(results), _no_room(results), *_few_patients(results), *_collapsed(results)]
+    told = [_few_seeds(results), _guessing(results), _no_room(results)]
+    told += [*_one_answer(results), *_few_patients(results), *_collapsed(results)]
     for facts in results["data"].values():
         told += [str(warning) for warning in facts["ingest"].get("warnings", [])]
         told += [f"External images: {warning}" for warning in facts["external"].get("warnings", [])]
@@ -206,7 +207,7 @@ def warnings_of(results: Results) -> list[str]:
 
 def _arm(outcome: Outcome, study: StudyConfig) -> dict[str, Any]:
     arm, about = ARMS[outcome.arm], outcome.about
-    parts = [part for part in JUDGING if part in outcome.predictions]
+    parts = [part for part in JUDGING if part in outcome.predictions and outcome.protocol == "held_out"]
     return {
         "title": arm.title,
         "paper": asdict(arm.paper) if arm.paper else None,
@@ -216,6 +217,7 @@ def _arm(outcome: Outcome, study: StudyConfig) -> dict[str, Any]:
         "numbers": _numbers(outcome),
         "intervals": {part: _intervals(outcome, part, study.report) for part in parts},
         "confusion": {part: _confusion(outcome, part) for part in parts},
+        "one_answer": sum(_calls_all_alike(seen) for seen in outcome.predictions.get("test", [])),
     }
 
 
@@ -269,6 +271,10 @@ def _confusion(outcome: Outcome, part: str) -> list[list[float]]:
     """Mean over seeds of how many images of each true class (row) were called each class (column)."""
     tables = [confusion_matrix(seen.prob, seen.label) for seen in outcome.predictions[part]]
     return [[float(cell) for cell in row] for row in np.mean(tables, axis=0)]
+
+
+def _calls_all_alike(seen: Predictions) -> bool:
+    return len(np.unique(seen.prob.argmax(axis=1))) == 1
 
 
 def _judged(arm: Outcome, control: Outcome, config: ReportConfig, *, comparisons: int) -> Verdict:
@@ -360,6 +366,15 @@ def _no_room(results: Results) -> str:
         if accuracy == 1
         else ""
     )
+
+
+def _one_answer(results: Results) -> list[str]:
+    return [
+        f"{entry['title']}, held out: {entry['one_answer']} of {len(results['seeds'])} classifiers call every test "
+        "image the same; their accuracy is only the share of that class."
+        for entry in entries(results, "held_out").values()
+        if entry["one_answer"]
+    ]
 
 
 def _collapsed(results: Results) -> list[str]:

@@ -106,9 +106,8 @@ def _tables(results: Results) -> str:
     spread = "mean ± standard deviation over seeds" if several else "a single seed, so no spread"
     note = (
         f"Ours: {spread}. Training figures are averages over the last epoch while learning, as the paper's; the "
-        "training accuracy of the "
-        "finished classifier stands beside the test figures. The paper has no held-out figures; its own are repeated "
-        "there to compare."
+        "training accuracy of the finished classifier stands beside the test figures. The paper has no held-out "
+        "figures; its own are repeated there to compare."
     )
     shown = "".join(map(numeric, table.tables(results)))
     elsewhere = sentences.elsewhere(results)
@@ -120,10 +119,8 @@ def _intervals(results: Results, drawn: list[Picture]) -> str:
     confidence = f"{results['confidence'] * 100:g} %"
     told = (
         "Each arm and its control were judged on the same images by classifiers of the same seeds. Intervals come "
-        "from drawing "
-        "patients, and for differences seeds as well, again and again; those of the differences are widened so that "
-        "together they have "
-        f"{confidence}."
+        "from drawing patients, and for differences seeds as well, again and again; those of the differences are "
+        f"widened so that together they have {confidence}."
     )
     header = [
         "arm",
@@ -154,10 +151,9 @@ def _range(low_high: list[float], sign: str = "") -> str:
 def _curves(drawn: list[Picture]) -> str:
     told = (
         "Numbered as in the paper. Lines are means over seeds, bands reach from the lowest to the highest. Running "
-        "training figures are "
-        "averages while the network still learns, with dropout; those at the end of the epoch are of the network as it "
-        "then is. Held "
-        "out, an epoch is as many steps as one pass over the original images, in every arm."
+        "training figures are averages while the network still learns, with dropout; those at the end of the epoch "
+        "are of the network as it then is. Held out, an epoch is as many steps as one pass over the original images, "
+        "in every arm."
     )
     return paragraph(told) + pictures(drawn)
 
@@ -186,9 +182,9 @@ def _confusions(results: Results, part: str, told: str) -> table.Table:
 
 def _samples(drawn: list[Picture]) -> str:
     told = (
-        "Training images of the held-out protocol, the first by the hash of their pixels: nobody chose them. Generated "
-        "images that look "
-        "alike point to a collapsed generator; that they look real says nothing about whether they help."
+        "Training images of the held-out protocol, the first by the hash of their pixels: nobody chose them. "
+        "Generated images that look alike point to a collapsed generator; that they look real says nothing about "
+        "whether they help."
     )
     return paragraph(told) + f'<div class="strips">{"".join(map(picture, drawn))}</div>'
 
@@ -261,8 +257,7 @@ def _generator_row(protocol: str, name: str, facts: dict[str, Any]) -> list[str]
 def _contrast(results: Results) -> str:
     told = (
         "A validation image that a generator made, or has learnt from, asks the classifier for what it was shown. As "
-        "printed such images "
-        "decide; held out there are none. In numbers, accuracies being means over seeds:"
+        "printed such images decide; held out there are none. In numbers, accuracies being means over seeds:"
     )
     blocks = [paragraph(told)]
     for protocol in PROTOCOLS:

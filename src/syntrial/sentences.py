@@ -8,32 +8,26 @@ from syntrial.results import Results, entries, judged
 from syntrial.table import figure, spread
 
 CITATION = (
-    "M. S. K. Sashank, V. S. Maddila, V. Boddu, Y. Radhika: Efficient deep learning based data augmentation techniques "
-    "for enhanced "
-    "learning on inadequate medical imaging data. Acta IMEKO 11(1), article 31, 2022 (CC BY 3.0)"
+    "M. S. K. Sashank, V. S. Maddila, V. Boddu, Y. Radhika: Efficient deep learning based data augmentation "
+    "techniques for enhanced learning on inadequate medical imaging data. Acta IMEKO 11(1), article 31, 2022 (CC BY "
+    "3.0)"
 )
 ERRATUM = (
-    "The paper's table 1 gives 0.6700 as the training loss of its third dataset; its text gives 0.0670. The table must "
-    "be the misprint: a "
-    "loss of 0.67 is that of guessing between two classes (ln 2 = 0.693) and cannot stand beside a training accuracy "
-    "of 97.71 %. "
-    "This report prints 0.0670."
+    "The paper's table 1 gives 0.6700 as the training loss of its third dataset; its text gives 0.0670. The table "
+    "must be the misprint: a loss of 0.67 is that of guessing between two classes (ln 2 = 0.693) and cannot stand "
+    "beside a training accuracy of 97.71 %. This report prints 0.0670."
 )
 CONTRADICTIONS = (
     "The 98 % of the paper's discussion is the training accuracy of its fourth dataset (97.86 %). The validation "
-    "accuracy of that "
-    "dataset is 95.74 %, below the 100 % of the third.",
+    "accuracy of that dataset is 95.74 %, below the 100 % of the third.",
     "Going from 1024 x 1024 to 128 x 128 pixels drops 98.4 % of them. That little is lost is argued from two "
-    "accuracies which the "
-    "paper does not print; the resize check above prints ours.",
-    "The paper is introduced by COVID-19, but none of its images shows it: the classes are normal and viral pneumonia, "
-    "in "
-    "children of one to five years.",
-    "An accuracy on n images is a whole number divided by n. Split by whole percents, 2,680 images never give 0.9259 "
-    "and 4,680 never "
-    "give 0.9574, and no single n below 1,079 gives all four printed validation accuracies. So the rows were hardly "
-    "measured on the "
-    "same images. (That is inconsistent with one validation set; it proves nothing more.)",
+    "accuracies which the paper does not print; the resize check above prints ours.",
+    "The paper is introduced by COVID-19, but none of its images shows it: the classes are normal and viral "
+    "pneumonia, in children of one to five years.",
+    "An accuracy on n images is a whole number divided by n. No customary validation share (10, 15, 20, 25, 30, 33, 40 "
+    "or 50 %) of 2,680 images gives 0.9259, none of 4,680 gives 0.9574, and no single n below 1,079 gives all four "
+    "printed validation accuracies. So the rows were hardly measured on the same images. (That is inconsistent with "
+    "one validation set; it proves nothing more.)",
 )
 CHOICES = (
     ("resize filter", "Lanczos, antialiased"),
@@ -51,18 +45,15 @@ CHOICES = (
 LIMITS = (
     "It makes no diagnosis, and none of its classifiers may be used for one. It compares ways of training on the "
     "images given.",
-    "Labels are taken as they come. Whether the classifier looks at what a physician would look at is not examined: on "
-    "the "
-    "paper's own source of images, a classifier that sees nothing but the outermost 10 pixels, no lung, still reaches "
-    "89.5 %.",
+    "Labels are taken as they come. Whether the classifier looks at what a physician would look at is not examined: "
+    "on the paper's own source of images, a classifier that sees nothing but the outermost 10 pixels, no lung, still "
+    "reaches 89.5 %.",
     "No evidence of a difference is not evidence that there is none: a difference smaller than the smallest effect "
-    "stated beside "
-    "each verdict would have gone unseen.",
+    "stated beside each verdict may well have gone unseen.",
     "A verdict holds for this classifier, these generators, this many images and this source of images, and for "
     "nothing larger.",
-    "Held-out patients are unseen, but they come from the same hospital and the same machines. Only images of another "
-    "source say "
-    "anything about other hospitals.",
+    "Held-out patients are unseen, but they come from the same source as those that trained. Only images of another "
+    "source say anything about other places.",
 )
 
 
@@ -71,14 +62,12 @@ def question(results: Results) -> str:
     arms = results["arms"]
     seeds = len(results["seeds"])
     return (
-        f"Would images drawn by a generator help a classifier that tells {_listed(results['classes'], 'from')}? "
-        f"The same network, with the same settings, was trained on {len(arms)} training sets ({seeds} "
-        f"{_times('time', seeds)} each, on "
-        f"images of {results['side']} x {results['side']} pixels), and judged in two ways. As printed: the way of the "
-        "paper reproduced here, in "
-        "which a random part of all images validates, generated ones included. Held out: on real images of patients "
-        "whom neither a "
-        "classifier nor a generator has seen. The answer rests on the second way alone."
+        f"Would images drawn by a generator help a classifier that tells {_listed(results['classes'], 'from')}? The "
+        f"same network, with the same settings, was trained on {len(arms)} training sets ({seeds} "
+        f"{_times('time', seeds)} each, on images of {results['side']} x {results['side']} pixels), and judged in two "
+        "ways. As printed: the way of the paper reproduced here, in which a random part of all images validates, "
+        "generated ones included. Held out: on real images of patients whom neither a classifier nor a generator has "
+        "seen. The answer rests on the second way alone."
     )
 
 
@@ -90,8 +79,7 @@ def headline(results: Results) -> str:
     counted = {answer: answers.count(answer) for answer in ("helped", "hurt", "no evidence")}
     return (
         f"Judged on unseen patients, of {len(answers)} {_times('comparison', len(answers))}: {counted['helped']} "
-        "helped, "
-        f"{counted['hurt']} hurt, {counted['no evidence']} without evidence of a difference."
+        f"helped, {counted['hurt']} hurt, {counted['no evidence']} without evidence of a difference."
     )
 
 
@@ -154,10 +142,8 @@ def elsewhere(results: Results) -> str:
     )
     return (
         f"On images of another source ({_source(results)}) the classifier trained on the originals has an AUROC of "
-        f"{figure(other, 3)} "
-        f"({interval(lows_highs[1], results)}), against {figure(own, 3)} ({interval(lows_highs[0], results)}) on "
-        "held-out patients of its "
-        f"own source: {verdict}."
+        f"{figure(other, 3)} ({interval(lows_highs[1], results)}), against {figure(own, 3)} "
+        f"({interval(lows_highs[0], results)}) on held-out patients of its own source: {verdict}."
     )
 
 
@@ -172,8 +158,8 @@ def resized(results: Results) -> str:
     if check["shortest_edge"] < check["full_side"]:
         return (
             f"No conclusion: not every image was as large as {full} (the shortest edge of all has "
-            f"{check['shortest_edge']} px), and an enlarged image holds no more than it did. Larger images, or a smaller resize_check.full_side, "
-            "would allow one."
+            f"{check['shortest_edge']} px), and an enlarged image holds no more than it did. Larger images, or a "
+            "smaller resize_check.full_side, would allow one."
         )
     if check["verdict"] is None:
         return f"No conclusion: the images at {full} and at {side} are not of the same patients."
@@ -186,7 +172,7 @@ def resized(results: Results) -> str:
     name = results["metric"].upper() if results["metric"] == "auroc" else results["metric"]
     numbers = f"{verdict['difference']:+.3f}, {interval([verdict['low'], verdict['high']], results, signed=True)}"
     reach = (
-        f"a difference below {figure(verdict['smallest_effect'], 3)} would have gone unseen"
+        f"a difference below {figure(verdict['smallest_effect'], 3)} may well have gone unseen"
         if verdict["standard_error"]
         else "it never varied"
     )

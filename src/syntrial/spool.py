@@ -1,4 +1,4 @@
-"""Squares wait on disk until it is known which of them are used. Read piece by piece, so that no memory fills with them."""
+"""Squares wait on disk until it is known which of them are used; they are read one at a time, so no memory fills."""
 
 from __future__ import annotations
 

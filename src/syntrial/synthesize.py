@@ -33,7 +33,8 @@ def synthesize(generator: str | Path, out: str | Path, *, count: int) -> dict[st
     network = source.network().to(device, memory_format=torch.channels_last)
     about, config = source.about, source.config
     labels = about["classes"] if about["label"] == ALL else [about["label"]]
-    with atomic.new_folder(out) as draft, Progress("synthesize", total=count * len(labels), kind=about["kind"], label=about["label"]) as progress:
+    named = {key: about[key] for key in ("protocol", "kind", "label")}
+    with atomic.new_folder(out) as draft, Progress("synthesize", count * len(labels), **named) as progress:
         writer = Writer(draft, about["side"])
         for number, label in enumerate(labels):
             for start in range(0, count, BATCH):
@@ -44,7 +45,7 @@ def synthesize(generator: str | Path, out: str | Path, *, count: int) -> dict[st
                     name = f"{about['name']}/{label}-{start + offset:06d}"
                     writer.add(image, Row(sha256_of(image), label, about["name"], about["name"], "", name))
                 progress.update(len(writer.rows))
-        kept = ("name", "kind", "label", "config", "real_images", "images_shown", "steps", "started_from", "final", "diversity")
+        kept = ("name", "protocol", "kind", "label", "config", "real_images", "images_shown", "steps", "started_from", "final", "diversity")
         writer.close(
             verb="synthesize",
             classes=about["classes"],

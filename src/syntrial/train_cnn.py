@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from syntrial import atomic, machine
+from syntrial.adam import Adam
 from syntrial.augment import conventional
 from syntrial.batches import Batches, as_float
 from syntrial.checkpoint import Checkpoints, key_for
@@ -56,7 +57,7 @@ class Learner:
     """Everything that changes while a classifier learns. A checkpoint is exactly these fields."""
 
     network: nn.Module
-    optimiser: torch.optim.Optimizer
+    optimiser: Adam
     running: Tensor  # (2,): images right and summed loss since the epoch began, on the device
     curve: list[list[float]] = field(default_factory=list)  # rows of CURVE
 
@@ -76,6 +77,23 @@ class Plan:
         batch = min(config.batch, own)
         per_epoch = math.ceil((own if material.protocol == "as_printed" else material.original_images) / batch)
         return cls(config.epochs * per_epoch, batch, per_epoch)
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One seed's place in the progress of all seeds together."""
+
+    progress: Progress
+    plan: Plan
+    number: int
+
+    def skip_to(self, step: int) -> None:
+        """What earlier seeds and an earlier try have done."""
+        self.progress.skip_to((self.number * self.plan.steps + step) * self.plan.batch)
+
+    def update(self, step: int, **numbers: float) -> None:
+        """Steps of this seed that are done."""
+        self.progress.update((self.number * self.plan.steps + step) * self.plan.batch, **numbers)
 
 
 def train_cnn(
@@ -103,9 +121,9 @@ def train_cnn(
     plan = Plan.of(material, config)
     keeps = [_checkpoints(material, seed, config, device) for seed in seeds]
     total = len(seeds) * plan.steps * plan.batch
-    with Progress("train_cnn", total=total, unit="images", protocol=material.protocol, arm=arm) as progress:
+    with Progress("train_cnn", total, protocol=material.protocol, kind=f"{whole.side}px", arm=arm) as progress:
         learners = [
-            _trained(material, plan, seed, config, keep, device, _note(progress, plan, number))
+            _trained(material, plan, seed, config, keep, device, Seat(progress, plan, number))
             for number, (seed, keep) in enumerate(zip(seeds, keeps, strict=True))
         ]
     judged = {seed: _judgements(learner.network, material) for seed, learner in zip(seeds, learners, strict=True)}
@@ -135,7 +153,7 @@ def train_cnn(
         atomic.write_json(draft / "scores.json", {"seeds": figures, **_curves_of(judged, material)})
         atomic.write_json(draft / "about.json", {**about, "digest": _digest(draft)})
     for keep in keeps:
-        keep.clear()
+        keep.clear(mirror=False)  # the mirror's outlive a failed upload of the output
     return _means(figures)
 
 
@@ -143,7 +161,7 @@ def begin(classes: int, seed: int, config: CnnConfig, device: torch.device) -> L
     """A classifier before its first step; the same weights for a seed in every arm."""
     torch.manual_seed(seed_for(seed, "classifier weights"))
     network = CNNS[config.architecture](classes, config).to(device, memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(network.parameters(), config.lr, weight_decay=config.weight_decay, foreach=True)
+    optimiser = Adam(network.parameters(), config.lr, weight_decay=config.weight_decay)
     return Learner(network, optimiser, torch.zeros(2, device=device))
 
 
@@ -154,10 +172,11 @@ def learn(
     seed: int,
     material: Material,
     checkpoints: Checkpoints,
-    note: Callable[[int, list[float] | None], None],
+    seat: Seat,
 ) -> None:
     """All steps from the last checkpoint on. The device is asked for numbers once an epoch."""
     first = resume(learner, checkpoints)
+    seat.skip_to(first)
     for step in range(first, plan.steps):
         torch.manual_seed(seed_for(seed, "classifier", step))  # a function of the step alone, so a resumed run repeats it
         learner.running += update(learner, *batches(step), material.online)
@@ -165,9 +184,10 @@ def learn(
         if done % plan.per_epoch == 0:
             learner.curve.append(_row(learner, material, plan, seed, done))
             learner.running.zero_()
-            note(done, learner.curve[-1])
+            seat.update(done, **dict(zip(CURVE[3:], learner.curve[-1][3:], strict=True)))
+        seat.update(done)
         if done == plan.steps or checkpoints.due(done):  # the last one too, so that a later seed's failure does not cost this one
-            checkpoints.save(done, state_of(learner))
+            checkpoints.save(done, state_of(learner), final=done == plan.steps)
 
 
 def update(learner: Learner, images: Tensor, label: Tensor, augmentation: AugmentConfig | None) -> Tensor:
@@ -225,7 +245,7 @@ def _trained(
     config: CnnConfig,
     checkpoints: Checkpoints,
     device: torch.device,
-    note: Callable[[int, list[float] | None], None],
+    seat: Seat,
 ) -> Learner:
     learner = begin(len(material.classes), seed, config, device)
     batches = Batches(
@@ -237,23 +257,13 @@ def _trained(
         device=device,
     )
     with checkpoints.owned():
-        learn(learner, batches, plan, seed, material, checkpoints, note)
+        learn(learner, batches, plan, seed, material, checkpoints, seat)
     batches.close()
-    note(plan.steps, None)
     return learner
 
 
 def _checkpoints(material: Material, seed: int, config: CnnConfig, device: torch.device) -> Checkpoints:
     return Checkpoints(key_for(material.digest, seed, config.model_dump(), code_digest("train_cnn"), str(device)))
-
-
-def _note(progress: Progress, plan: Plan, number: int) -> Callable[[int, list[float] | None], None]:
-    """Tells how far all seeds together are."""
-
-    def note(step: int, row: list[float] | None) -> None:
-        progress.update((number * plan.steps + step) * plan.batch, **(dict(zip(CURVE[3:], row[3:], strict=True)) if row else {}))
-
-    return note
 
 
 def _row(learner: Learner, material: Material, plan: Plan, seed: int, step: int) -> list[float]:

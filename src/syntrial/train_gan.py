@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from syntrial import atomic, machine
+from syntrial.adam import Adam
 from syntrial.augment import diffaugment
 from syntrial.batches import Batches, as_grey
 from syntrial.checkpoint import Checkpoints, key_for
@@ -44,8 +45,8 @@ class Players:
     generator: nn.Module
     discriminator: nn.Module
     average: nn.Module  # of the generator's weights over time: the one that is kept
-    generator_optimiser: torch.optim.Optimizer
-    discriminator_optimiser: torch.optim.Optimizer
+    generator_optimiser: Adam
+    discriminator_optimiser: Adam
     curve: list[list[float]] = field(default_factory=list)  # rows of COLUMNS
     pictures: list[Tensor] = field(default_factory=list)  # uint8 (SHOWN, S, S) each
 
@@ -85,22 +86,18 @@ def train_gan(
         device=device,
     )
     steps = math.ceil(config.epochs * len(chosen) / (batches.batch * config.discriminator_steps))
+    shown = steps * batches.batch * config.discriminator_steps
+    protocol = whole.about.get("division", {}).get("protocol", "")
     with (
         checkpoints.owned(),
-        Progress(
-            "train_gan",
-            total=steps * batches.batch * config.discriminator_steps,
-            unit="images",
-            protocol=whole.about.get("division", {}).get("protocol", ""),
-            kind=kind,
-            label=label,
-        ) as progress,
+        Progress("train_gan", shown, protocol=protocol, kind=kind, label=label) as progress,
     ):
         learn(players, batches, steps, config, name, checkpoints, progress)
         batches.close()
         about = {
             "verb": "train_gan",
             "name": name,
+            "protocol": protocol,
             "kind": kind,
             "label": label,
             "side": whole.side,
@@ -108,7 +105,7 @@ def train_gan(
             "config": config.model_dump(),
             "real_images": len(chosen),
             "steps": steps,
-            "images_shown": steps * batches.batch * config.discriminator_steps,
+            "images_shown": shown,
             "started_from": source.about["name"] if source else "",
             "final": dict(zip(COLUMNS, players.curve[-1], strict=True)),
             "diversity": players.curve[-1][-1],
@@ -119,8 +116,8 @@ def train_gan(
             Generator.write(draft, about, players.average, players.discriminator, lineage)
             _write_curve(draft / "curves.csv", players.curve)
             _sheet(players.pictures).save(draft / "samples.png")
-        checkpoints.clear()
-    return {**about["final"], "images_shown": float(about["images_shown"])}
+        checkpoints.clear(mirror=False)  # the mirror's outlive a failed upload of the output
+    return {**about["final"], "images_shown": float(shown)}
 
 
 def begin(
@@ -137,13 +134,12 @@ def begin(
             source.load_into(discriminator, "discriminator")
     # Channels last: measured a seventh to a quarter faster on CPUs, and what a GPU's convolutions want.
     generator, discriminator = (net.to(device, memory_format=torch.channels_last) for net in (generator, discriminator))
-    betas = (config.beta1, config.beta2)
     return Players(
         generator,
         discriminator,
         copy.deepcopy(generator).requires_grad_(False).eval(),
-        torch.optim.Adam(generator.parameters(), config.lr, betas, foreach=True),
-        torch.optim.Adam(discriminator.parameters(), config.lr, betas, foreach=True),
+        Adam(generator.parameters(), config.lr, config.beta1, config.beta2),
+        Adam(discriminator.parameters(), config.lr, config.beta1, config.beta2),
     )
 
 
@@ -159,7 +155,9 @@ def learn(
     """All steps from the last checkpoint on. Numbers leave the device LOGS times, never in between."""
     rounds = config.discriminator_steps
     fixed, reals = fixed_latents(players, config, name), diversity(batches.sample(FIXED))
-    for step in range(resume(players, checkpoints), steps):
+    first = resume(players, checkpoints)
+    progress.skip_to(first * rounds * batches.batch)
+    for step in range(first, steps):
         torch.manual_seed(seed_for(config.seed, name, step))  # a function of the step alone, so a resumed run repeats it
         numbers = update(players, [batches(step * rounds + k) for k in range(rounds)], config)
         done = step + 1
@@ -170,9 +168,10 @@ def learn(
             progress.update(int(row[1]), **dict(zip(COLUMNS[2:], row[2:], strict=True)))
         if done == steps or done % max(1, steps // PICTURES) == 0:
             players.pictures.append(as_grey(draw(players.average, fixed)).cpu()[:SHOWN])
-        if done < steps and checkpoints.due(done):
+        progress.update(done * rounds * batches.batch)
+        if done == steps or checkpoints.due(done):
             refuse_not_finite(written(players, numbers), done, name)  # so that what is kept is good
-            checkpoints.save(done, state_of(players))
+            checkpoints.save(done, state_of(players), final=done == steps)
 
 
 def update(players: Players, reals: list[tuple[Tensor, Tensor]], config: GanConfig) -> Tensor:
@@ -281,7 +280,7 @@ def draw(generator: nn.Module, fixed: tuple[Tensor, Tensor]) -> Tensor:
 def state_of(players: Players) -> dict[str, Any]:
     """The fields of Players as tensors and plain values."""
     return {
-        name: value.state_dict() if isinstance(value, nn.Module | torch.optim.Optimizer) else value
+        name: value.state_dict() if isinstance(value, nn.Module | Adam) else value
         for name, value in vars(players).items()
     }
 
@@ -293,7 +292,7 @@ def resume(players: Players, checkpoints: Checkpoints) -> int:
         return 0
     step, state = found
     for name, value in vars(players).items():
-        if isinstance(value, nn.Module | torch.optim.Optimizer):
+        if isinstance(value, nn.Module | Adam):
             value.load_state_dict(state[name])
         else:
             setattr(players, name, state[name])

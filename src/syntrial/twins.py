@@ -16,7 +16,7 @@ PARTS = ("test", "val", "train")  # of several that a group is in, the first cou
 
 
 def settle(records: list[Record], squares: Spool, near_bits: int) -> None:
-    """Decides, in place, what can only be known when all images are: duplicates, conflicts, negatives, near duplicates, groups.
+    """Decides, in place, what can only be known when all images are: copies, conflicts, negatives, and whose they are.
 
     Args:
         records: in their final order; of equal images the first is used, one of a given test part before others.
@@ -98,7 +98,7 @@ def _nearly_same(used: list[Record], squares: Spool, near_bits: int, groups: _Gr
 
 
 def _one_part_a_group(records: list[Record]) -> None:
-    """A group lies in one given part: what belongs to none follows it, what would be trained on beside a test image is held back."""
+    """A group is in one given part: what has none follows it, and what would train beside a test image is held back."""
     parts: dict[str, set[str]] = defaultdict(set)
     for record in records:
         if record.used:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,7 +17,7 @@ from syntrial.config import IngestConfig
 from syntrial.decode import Taken, strict, take
 from syntrial.errors import ConfigError, DataError
 
-FEW_FILES = 64  # for fewer, starting processes takes longer than the work
+FEW_BYTES = 2**23  # of files; for fewer, starting processes takes longer than the work
 BATCH_FILES, BATCH_BYTES = 32, 2**22  # that one process gets, and hands back, at once
 
 Batch = tuple[Store, list[File], int, IngestConfig, str]
@@ -41,13 +43,13 @@ def take_all(store: Store, files: list[File], side: int, config: IngestConfig, s
     Raises:
         DataError: a process was ended from outside, as happens when the memory is full.
     """
-    size = max(1, min(BATCH_FILES, BATCH_BYTES // (side * side)))
+    size = max(1, min(BATCH_FILES, BATCH_BYTES // (side * side), len(files) // (4 * workers())))
     batches = [(store, files[start : start + size], side, config, salt) for start in range(0, len(files), size)]
-    if len(files) < FEW_FILES or workers() == 1:
+    if workers() == 1 or sum(file.size for file in files) < FEW_BYTES:
         for batch in batches:
             yield from _take_batch(batch)
         return
-    with ProcessPoolExecutor(min(workers(), len(batches)), _context()) as pool:
+    with ProcessPoolExecutor(min(workers(), len(batches)), _context(), _prepare) as pool:
         waiting: deque[Future[list[Taken]]] = deque()
         try:
             for batch in batches:
@@ -63,6 +65,20 @@ def take_all(store: Store, files: list[File], side: int, config: IngestConfig, s
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _prepare() -> None:
+    # The parent stops its workers; their tracebacks would hide its sentence.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A worker whose parent was killed would wait for work for ever.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _take_batch(batch: Batch) -> list[Taken]:

@@ -1,0 +1,83 @@
+"""A candidate: one file, with what its data set says of it. And how the tables that say so are read."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from syntrial.archives import File
+from syntrial.errors import DataError
+
+# Why a file is not even read. None of these was an image to take, so none counts as lost.
+ASIDE = {
+    "hidden": ("warn", "hidden file, skipped"),
+    "litter": ("reject", "written by an operating system, not an image"),
+    "mask": ("reject", "a mask, not an image"),
+    "second copy": ("reject", "the same file is in the data a second time, under a shorter path"),
+    "no class": ("reject", "nothing says what it shows"),
+    "other class": ("reject", "of a class that is not asked for"),
+    "several classes": ("warn", "shows more than one of the classes asked for, so it belongs to none"),
+    "other file": ("reject", "a document, not an image"),
+}
+# Documents that lie beside images; only of what turned out to be no image, or belongs to no class.
+DOCUMENTS = (
+    ".txt",
+    ".md",
+    ".csv",
+    ".tsv",
+    ".json",
+    ".xml",
+    ".xls",
+    ".xlsx",
+    ".pdf",
+    ".html",
+    ".doc",
+    ".docx",
+    ".yaml",
+    ".yml",
+)
+
+
+@dataclass(slots=True)
+class Candidate:
+    """One file and what its data set says of it."""
+
+    file: File
+    names: tuple[str, ...] = ()  # the classes it answers to
+    group: str = ""
+    split: str = ""  # train, val, test or empty
+    aside: str = ""  # a key of ASIDE, or empty
+    label: str = ""  # the one class of a study that it belongs to
+
+
+Read = Callable[[File], str]  # the text of a small file
+Layout = Callable[[list[File], Read], list[Candidate]]  # one candidate for each file; reads tables, never images
+
+
+def folders(file: File) -> tuple[str, ...]:
+    """The names of the folders a file lies in, from the outermost."""
+    return tuple(file.name.split("/")[:-1])
+
+
+def basename(file: File) -> str:
+    """Its name without folders."""
+    return file.name.rpartition("/")[2]
+
+
+def table_rows(text: str, table: str, needed: Iterable[str] = ()) -> Iterator[dict[str, str]]:
+    """Rows by column name, in lower case. Commas, semicolons or tabs part them, whichever the first line has most of.
+
+    Raises:
+        DataError: a column of `needed` is not there.
+    """
+    header = text.partition("\n")[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+    columns = [name.strip().lower() for name in next(reader, [])]
+    lacking = [name for name in needed if name not in columns]
+    if lacking:
+        raise DataError(f"{table} lacks the column {lacking[0]!r}; it has {', '.join(columns)}")
+    for cells in reader:
+        if any(cells):
+            yield dict(zip(columns, (cell.strip() for cell in cells), strict=False))
