@@ -32,6 +32,7 @@ def report(
     import shutil
 
     from syntrial import config
+    from syntrial.atomic import write_json
     from syntrial.report import report as write
 
     turned = {
@@ -54,5 +55,6 @@ def report(
         full_size=full_size.path if full_size else None,
     )
     metrics.metadata.update(numbers)
+    write_json(metrics.path, numbers)
     shutil.copyfile(f"{report.path}/report.html", page.path)
     shutil.copyfile(f"{report.path}/summary.md", table.path)

@@ -15,10 +15,11 @@ def split(
     external: Input[Dataset] = None,
 ):
     """The external images join as a second test set."""
+    from syntrial.atomic import write_json
     from syntrial.config import SplitConfig
     from syntrial.split import split
 
     second = external.path if external else ""
-    metrics.metadata.update(
-        split(images.path, parts.path, protocol=protocol, config=SplitConfig.of(settings), external=second)
-    )
+    numbers = split(images.path, parts.path, protocol=protocol, config=SplitConfig.of(settings), external=second)
+    metrics.metadata.update(numbers)
+    write_json(metrics.path, numbers)

@@ -17,16 +17,17 @@ def train_cnn(
     metrics: Output[Metrics],
 ):
     """One classifier a seed, the same seeds in every arm."""
+    from syntrial.atomic import write_json
     from syntrial.config import AugmentConfig, CnnConfig
     from syntrial.train_cnn import train_cnn
 
-    metrics.metadata.update(
-        train_cnn(
-            images.path,
-            scores.path,
-            arm=arm,
-            seeds=[int(seed) for seed in seeds],  # the engine makes floats of numbers in lists
-            config=CnnConfig.of(settings, epochs=epochs),
-            augmentation=AugmentConfig.of(augmentation),
-        )
+    numbers = train_cnn(
+        images.path,
+        scores.path,
+        arm=arm,
+        seeds=[int(seed) for seed in seeds],  # the engine makes floats of numbers in lists
+        config=CnnConfig.of(settings, epochs=epochs),
+        augmentation=AugmentConfig.of(augmentation),
     )
+    metrics.metadata.update(numbers)
+    write_json(metrics.path, numbers)

@@ -17,10 +17,13 @@ def train_gan(
     start: Input[Model] = None,
 ):
     """Only transfers have a start."""
+    from syntrial.atomic import write_json
     from syntrial.config import GanConfig
     from syntrial.train_gan import train_gan
 
     config = GanConfig.of(settings, epochs=epochs)
-    metrics.metadata.update(
-        train_gan(images.path, generator.path, kind=kind, label=label, config=config, start=start.path if start else "")
+    numbers = train_gan(
+        images.path, generator.path, kind=kind, label=label, config=config, start=start.path if start else ""
     )
+    metrics.metadata.update(numbers)
+    write_json(metrics.path, numbers)

@@ -29,9 +29,11 @@ def kinds_of(study: StudyConfig) -> list[str]:
     return [kind for kind in ("simple", "transfer") if any(ARMS[arm].generator == kind for arm in study.arms)]
 
 
-def arguments_of(study: StudyConfig, *, data: str, faces: str, external: str, digests: dict[str, str]) -> dict[str, Any]:
+def arguments_of(
+    study: StudyConfig, *, data: str, faces: str, external: str, digests: dict[str, str]
+) -> dict[str, Any]:
     """The pipeline's parameters for a study and its data. `digests` by "data", "faces" and "external"."""
-    sections = study.model_dump()
+    sections = study.model_dump(mode="json")
     return {
         "data": data,
         "faces": faces,
@@ -134,13 +136,24 @@ def graph(study: StudyConfig) -> Callable[..., Any]:
         classifier: dict,
         study: dict,
     ) -> Dataset:
-        real = ingest(data=data, digest=data_digest, side=side, classes=classes, settings=ingest_settings)
+        real = ingest(
+            data=data, digest=data_digest, name="images", side=side, classes=classes, settings=ingest_settings
+        )
         real.set_display_name("ingest images")
-        second = ingest(data=external, digest=external_digest, side=side, classes=classes, settings=ingest_settings)
+        second = ingest(
+            data=external,
+            digest=external_digest,
+            name="second test set",
+            side=side,
+            classes=classes,
+            settings=ingest_settings,
+        )
         second.set_display_name("ingest second test set")
         start = {}
         if "transfer" in kinds:
-            people = ingest(data=faces, digest=faces_digest, side=side, classes=[FACES], settings=ingest_settings)
+            people = ingest(
+                data=faces, digest=faces_digest, name=FACES, side=side, classes=[FACES], settings=ingest_settings
+            )
             people.set_display_name("ingest faces")
             first = train_gan(
                 images=people.outputs["images"], kind="faces", label=FACES, epochs=faces_epochs, settings=faces_gan
@@ -170,7 +183,9 @@ def graph(study: StudyConfig) -> Callable[..., Any]:
         }
         full_size = {}
         if full_side:
-            large = ingest(data=data, digest=data_digest, side=full_side, classes=classes, settings=ingest_settings)
+            large = ingest(
+                data=data, digest=data_digest, name="images", side=full_side, classes=classes, settings=ingest_settings
+            )
             large.set_display_name("ingest at full size")
             divided = split(images=large.outputs["images"], protocol="held_out", settings=split_settings)
             divided.set_display_name("divide at full size")

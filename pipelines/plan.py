@@ -44,8 +44,8 @@ def planned(study: StudyConfig, counts: Counts, speed: Speed) -> list[Planned]:
     """All boxes, in the order in which a laptop starts them."""
     trials = [box for protocol in PROTOCOLS for box in _trial(study, counts, speed, protocol)]
     return [
-        _light("ingest", {"kind": "images"}, counts.total),
-        *([_light("ingest", {"kind": "second test set"}, counts.external)] if counts.external else []),
+        _light("ingest", {"kind": "images", "label": f"{study.side}px"}, counts.total),
+        _light("ingest", {"kind": "second test set", "label": f"{study.side}px"}, counts.external),
         *_faces(study, counts, speed),
         *trials,
         *_full_size(study, counts, speed),
@@ -55,7 +55,11 @@ def planned(study: StudyConfig, counts: Counts, speed: Speed) -> list[Planned]:
 
 def needed_s(boxes: list[Planned], at_once: int) -> float:
     """Seconds until the last box ends, when `at_once` boxes of a loop run side by side."""
-    looped = sum(box.weight_s for box in boxes if box.labels.get("protocol") and box.box in ("train_gan", "synthesize", "train_cnn"))
+    looped = sum(
+        box.weight_s
+        for box in boxes
+        if box.labels.get("protocol") and box.box in ("train_gan", "synthesize", "train_cnn")
+    )
     return sum(box.weight_s for box in boxes) - looped + looped / at_once
 
 
@@ -87,12 +91,13 @@ def guessed(study: StudyConfig) -> Speed:
     """Speeds without measuring, from those seen once on a CPU core; what the boxes really take corrects them while they run."""
     gan, classifier = study.gans.simple, study.classifier
     return Speed(
-        gan=350 * (64 / study.side) ** 2 * (16 / gan.width) ** 1.4, cnn=550 * (64 / study.side) ** 2 * (16 / classifier.width)
+        gan=350 * (64 / study.side) ** 2 * (16 / gan.width) ** 1.4,
+        cnn=550 * (64 / study.side) ** 2 * (16 / classifier.width),
     )
 
 
 def _trial(study: StudyConfig, counts: Counts, speed: Speed, protocol: str) -> list[Planned]:
-    boxes = [_light("split", {"protocol": protocol}, counts.total)]
+    boxes = [_light("split", {"protocol": protocol, "kind": f"{study.side}px"}, counts.total)]
     for kind in kinds_of(study):
         boxes += _generators(study, counts, speed, protocol, kind)
     boxes.append(_light("pool", {"protocol": protocol}, counts.total))
@@ -132,7 +137,7 @@ def _faces(study: StudyConfig, counts: Counts, speed: Speed) -> list[Planned]:
         return []
     shown = _gan_images(study.gans.faces, counts.faces)
     return [
-        _light("ingest", {"kind": FACES}, counts.faces),
+        _light("ingest", {"kind": FACES, "label": f"{study.side}px"}, counts.faces),
         Planned("train_gan", {"kind": FACES, "label": FACES}, shown, START_S + shown / speed.gan),
     ]
 
@@ -145,7 +150,7 @@ def _full_size(study: StudyConfig, counts: Counts, speed: Speed) -> list[Planned
     box = _classifier(study, counts, larger, "held_out", "original")
     labels = {**box.labels, "kind": f"{side}px"}
     return [
-        _light("ingest", {"kind": f"images {side}px"}, counts.total),
+        _light("ingest", {"kind": "images", "label": f"{side}px"}, counts.total),
         _light("split", {"protocol": "held_out", "kind": f"{side}px"}, counts.total),
         Planned(box.box, labels, box.units, box.weight_s),
     ]

@@ -34,10 +34,22 @@ def add_to(commands: Any) -> None:
     """The command's flags."""
     parser = commands.add_parser("run", help="run a study on this machine", description=__doc__)
     parser.add_argument("--study", default="studies/quick.yaml", help="study file (default: %(default)s)")
-    parser.add_argument("--data", default="data/sample/xray", help="images: folder, archive, manifest, s3:// or minio:// (default: %(default)s)")
-    parser.add_argument("--faces", default="data/sample/faces", help="images the transfer starts from (default: %(default)s)")
+    parser.add_argument(
+        "--data",
+        default="data/sample/xray",
+        help="images: folder, archive, manifest, s3:// or minio:// (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--faces", default="data/sample/faces", help="images the transfer starts from (default: %(default)s)"
+    )
     parser.add_argument("--external", default="", help="a second test set from another source, never trained on")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting, such as gans.simple.epochs=5")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a setting, such as gans.simple.epochs=5",
+    )
     parser.add_argument("--runs", default="runs", help="where results and the cache are kept (default: %(default)s)")
     parser.add_argument("--dry-run", action="store_true", help="print what would run and what it would cost, and stop")
     parser.set_defaults(command=run)
@@ -54,9 +66,11 @@ def run(flags: argparse.Namespace) -> int:
         folder = _new_folder(runs / study.name)
         print(f"study {study.name}: {uris['data']} -> {_short(folder)}", file=sys.stderr)
         digests = {name: storage.digest(uri) for name, uri in uris.items()}
-        uris = {name: uri if not uri or storage.is_remote(uri) else str(Path(uri).resolve()) for name, uri in uris.items()}
+        uris = {
+            name: uri if not uri or storage.is_remote(uri) else str(Path(uri).resolve()) for name, uri in uris.items()
+        }
         request = {
-            "study": study.model_dump(),
+            "study": study.model_dump(mode="json"),
             "arguments": arguments_of(study, **uris, digests=digests),
             "store": str(runs / "store"),
         }
@@ -76,7 +90,9 @@ def _engine(folder: Path, store: Path, plan: list[Planned]) -> int:
     }
     with open(folder / "engine.log", "wb") as log:
         command = [sys.executable, "-m", "pipelines.engine", str(folder)]
-        engine = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+        engine = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
         return watch(folder / "progress", engine, plan)
 
 
@@ -88,7 +104,9 @@ def _finish(folder: Path, store: Path) -> int:
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     collect(report, store / "artifacts", folder / "artifacts")
     print(table.text(results, width=min(160, max(100, shutil.get_terminal_size((120, 24)).columns))))
-    print(f"\n{_short(folder)}/report.html has the whole report; table.md, table.csv, results.json and figures/ lie beside it")
+    print(
+        f"\n{_short(folder)}/report.html has the whole report; table.md, table.csv, results.json and figures/ lie beside it"
+    )
     return 0
 
 
@@ -114,9 +132,17 @@ def collect(report: Path, artifacts: Path, into: Path) -> None:
 
 
 def _name(about: dict[str, Any]) -> str:
-    protocol = about.get("protocol") or about.get("division", {}).get("protocol") or about.get("generator", {}).get("protocol", "")
-    detail = about.get("arm") or about.get("name") or about.get("generator", {}).get("name") or f"{about.get('side', '')}px"
-    return "-".join(filter(None, (protocol, about["verb"], detail.replace("/", "-").replace(" ", "_").replace("*", "all"))))
+    protocol = (
+        about.get("protocol")
+        or about.get("division", {}).get("protocol")
+        or about.get("generator", {}).get("protocol", "")
+    )
+    detail = (
+        about.get("arm") or about.get("name") or about.get("generator", {}).get("name") or f"{about.get('side', '')}px"
+    )
+    return "-".join(
+        filter(None, (protocol, about["verb"], detail.replace("/", "-").replace(" ", "_").replace("*", "all")))
+    )
 
 
 def _explain(folder: Path, code: int) -> int:
@@ -188,7 +214,9 @@ def _alone(parent: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DataError(f"{_short(parent)} is in use by another run of this study; wait for it, or give --runs another place") from None
+            raise DataError(
+                f"{_short(parent)} is in use by another run of this study; wait for it, or give --runs another place"
+            ) from None
         yield
 
 

@@ -114,7 +114,7 @@ def _handler(way: FaultyWay) -> type[BaseHTTPRequestHandler]:
                 content = bytes([content[0] ^ 1]) + content[1:]
             self.answer(status, answered, content, len(content) // 2 if fault == "cut" else len(content))
 
-        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = do  # noqa: N815
+        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = do
 
         def answer(self, status: int, headers: list[tuple[str, str]], content: bytes, sent: int | None = None) -> None:
             self.send_response_only(status)

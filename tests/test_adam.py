@@ -34,7 +34,10 @@ def test_a_restored_optimiser_goes_on_bit_for_bit():
     whole, cut = weights(), weights()
     optimiser = Adam(whole, 0.01)
     descend(whole, optimiser, 5)
-    state = {"steps": optimiser.steps, **{k: [t.clone() for t in optimiser.state_dict()[k]] for k in ("means", "squares")}}
+    state = {
+        "steps": optimiser.steps,
+        **{k: [t.clone() for t in optimiser.state_dict()[k]] for k in ("means", "squares")},
+    }
     with torch.no_grad():
         for target, value in zip(cut, whole, strict=True):
             target.copy_(value)

@@ -34,7 +34,9 @@ def running(tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "SYNTRIAL_WORKERS": "2"}
     command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path), "0.2"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as parent:
         yield parent, [int(pid) for pid in parent.stdout.readline().split()]
         parent.kill()
 

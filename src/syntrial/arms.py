@@ -20,7 +20,9 @@ class Arm:
 
     title: str
     generator: str = ""  # the kind of generator whose images are added: "simple", "transfer" or none
-    conventional: str = ""  # "instead": augmented copies in place of the originals; "online": fresh changes in every batch
+    conventional: str = (
+        ""  # "instead": augmented copies in place of the originals; "online": fresh changes in every batch
+    )
     duplicates: bool = False  # adds as many copies of real images as a GAN arm adds generated ones
     control: str = ""  # the arm it is judged against; the reference arm has none
     paper: PaperRow | None = None
@@ -30,7 +32,10 @@ class Arm:
 ARMS: dict[str, Arm] = {
     "original": Arm("D1 original", paper=PaperRow("D1", 0.9348, 0.9259, 0.1595, 0.3016)),
     "conventional": Arm(
-        "D2 conventional", conventional="instead", control="original", paper=PaperRow("D2", 0.9013, 0.9231, 0.2587, 0.2919)
+        "D2 conventional",
+        conventional="instead",
+        control="original",
+        paper=PaperRow("D2", 0.9013, 0.9231, 0.2587, 0.2919),
     ),
     "simple_gan": Arm(
         "D3 original + simple GAN",

@@ -99,7 +99,9 @@ class Batches:
     def sample(self, count: int) -> Tensor:
         """The first images (at most `count`) of the set in [-1, 1], on the device: the same ones at every call."""
         positions = np.arange(min(count, len(self.label_N)))
-        images = torch.from_numpy(self.read(positions)) if self.images_NSS is None else self.images_NSS[: len(positions)]
+        images = (
+            torch.from_numpy(self.read(positions)) if self.images_NSS is None else self.images_NSS[: len(positions)]
+        )
         return as_float(images.to(self.device))
 
     def close(self) -> None:

@@ -45,7 +45,9 @@ def _imports(name: str) -> list[str]:
             base = (node.module or "").removeprefix("syntrial").removeprefix(".")
             wanted += [base, *(f"{base}.{alias.name}".strip(".") for alias in node.names)]
         elif isinstance(node, ast.Import):
-            wanted += [alias.name.removeprefix("syntrial.") for alias in node.names if alias.name.startswith("syntrial.")]
+            wanted += [
+                alias.name.removeprefix("syntrial.") for alias in node.names if alias.name.startswith("syntrial.")
+            ]
     return [part for part in wanted if part and _path(part).is_file()]
 
 

@@ -56,10 +56,14 @@ class IngestConfig(Config):
         "squeeze", "how an image that is not square becomes square", UNSAID + "; its images are square already"
     )
     group_pattern: str = setting(
-        "", "regular expression over file names: what it matches is the patient; empty: each file is its own group", "ours"
+        "",
+        "regular expression over file names: what it matches is the patient; empty: each file is its own group",
+        "ours",
     )
     min_side: int = setting(32, "px; a shorter edge is refused: too small to show anything", "ours", ge=1)
-    max_aspect: float = setting(4.0, "longer edge to shorter; beyond it squeezing or cropping keeps no anatomy", "ours", ge=1)
+    max_aspect: float = setting(
+        4.0, "longer edge to shorter; beyond it squeezing or cropping keeps no anatomy", "ours", ge=1
+    )
     max_pixels: int = setting(
         100_000_000, "pixels an image may claim; four times the largest detector in use", "ours", ge=1_000
     )
@@ -67,7 +71,11 @@ class IngestConfig(Config):
         0.1, "share of the files that may be held back or left out before the run stops", "ours", ge=0, le=1
     )
     near_duplicate_bits: int = setting(
-        2, "differing bits of a 64-bit perceptual hash up to which two images are compared as near duplicates", "ours", ge=0, le=16
+        2,
+        "differing bits of a 64-bit perceptual hash up to which two images are compared as near duplicates",
+        "ours",
+        ge=0,
+        le=16,
     )
 
     @model_validator(mode="after")
@@ -82,15 +90,25 @@ class IngestConfig(Config):
 class SplitConfig(Config):
     """How images are divided. `as_printed` divides images, `held_out` divides patients."""
 
-    val_share: float = setting(0.2, "share that validates", UNSAID + "; no customary share explains its figures", gt=0, lt=0.5)
-    test_share: float = setting(0.2, "share of the patients that is read once, at the end; held_out only", "the paper has no test set", gt=0, lt=0.5)
+    val_share: float = setting(
+        0.2, "share that validates", UNSAID + "; no customary share explains its figures", gt=0, lt=0.5
+    )
+    test_share: float = setting(
+        0.2,
+        "share of the patients that is read once, at the end; held_out only",
+        "the paper has no test set",
+        gt=0,
+        lt=0.5,
+    )
     seed: int = setting(0, "of the division; a patient's place depends on it and on the patient alone", UNSAID, ge=0)
 
 
 class AugmentConfig(Config):
     """Conventional augmentation, with the meaning of Keras' ImageDataGenerator."""
 
-    rotation_range: float = setting(10.0, "degrees either way", UNSAID + "; a patient is rarely turned further", ge=0, le=180)
+    rotation_range: float = setting(
+        10.0, "degrees either way", UNSAID + "; a patient is rarely turned further", ge=0, le=180
+    )
     width_shift_range: float = setting(0.05, "share of the side, either way", UNSAID, ge=0, lt=1)
     height_shift_range: float = setting(0.05, "share of the side, either way", UNSAID, ge=0, lt=1)
     shear_range: float = setting(0.0, "degrees either way", UNSAID, ge=0, lt=90)
@@ -99,8 +117,12 @@ class AugmentConfig(Config):
     # No horizontal flip by default: it moves the heart to the right side (dextrocardia), a diagnosis of its own.
     horizontal_flip: bool = setting(False, "mirror left and right at random", UNSAID + "; off, for it moves the heart")
     vertical_flip: bool = setting(False, "mirror top and bottom at random", UNSAID)
-    fill_mode: Literal["nearest", "constant", "reflect", "wrap"] = setting("nearest", "what lies beyond the edge", "Keras' default")
-    cval: float = setting(0.0, "grey value (0 to 255) beyond the edge when fill_mode is constant", "Keras' default", ge=0, le=255)
+    fill_mode: Literal["nearest", "constant", "reflect", "wrap"] = setting(
+        "nearest", "what lies beyond the edge", "Keras' default"
+    )
+    cval: float = setting(
+        0.0, "grey value (0 to 255) beyond the edge when fill_mode is constant", "Keras' default", ge=0, le=255
+    )
     copies: int = setting(1, "augmented copies of each image in the arm that holds augmented images only", UNSAID, ge=1)
 
     @model_validator(mode="after")
@@ -118,22 +140,45 @@ class GanConfig(Config):
     architecture: str = setting("dcgan", "a key of syntrial.gans.GANS", UNSAID + "; the usual simple GAN of its time")
     epochs: int = setting(200, "passes over the real images", PAPER + ", section 2.2", ge=1)
     latent: int = setting(100, "numbers a generated image starts from", UNSAID + "; Radford et al. 2016", ge=1)
-    width: int = setting(64, "channels of the layer nearest the image; doubled at every halving", UNSAID + "; Radford et al. 2016", ge=4)
+    width: int = setting(
+        64, "channels of the layer nearest the image; doubled at every halving", UNSAID + "; Radford et al. 2016", ge=4
+    )
     normalisation: Literal["batch", "spectral", "none"] = setting(
         "batch", "inside the discriminator", UNSAID + "; Radford et al. 2016"
     )
-    loss: Literal["non_saturating", "hinge", "wgan_gp"] = setting("non_saturating", "a key of syntrial.gans.LOSSES", UNSAID + "; Goodfellow et al. 2014")
+    loss: Literal["non_saturating", "hinge", "wgan_gp"] = setting(
+        "non_saturating", "a key of syntrial.gans.LOSSES", UNSAID + "; Goodfellow et al. 2014"
+    )
     gradient_penalty: float = setting(10.0, "weight; wgan_gp only", "Gulrajani et al. 2017", ge=0)
     lr: float = setting(2e-4, "Adam's learning rate, both players", UNSAID + "; Radford et al. 2016, section 4", gt=0)
-    beta1: float = setting(0.5, "Adam's first moment, both players", UNSAID + "; Radford et al. 2016, section 4", ge=0, lt=1)
-    beta2: float = setting(0.999, "Adam's second moment, both players", UNSAID + "; Radford et al. 2016, section 4", ge=0, lt=1)
+    beta1: float = setting(
+        0.5, "Adam's first moment, both players", UNSAID + "; Radford et al. 2016, section 4", ge=0, lt=1
+    )
+    beta2: float = setting(
+        0.999, "Adam's second moment, both players", UNSAID + "; Radford et al. 2016, section 4", ge=0, lt=1
+    )
     batch: int = setting(64, "images", UNSAID + "; Radford et al. 2016 use 128, for sets a thousand times larger", ge=2)
     discriminator_steps: int = setting(1, "updates of the discriminator for each of the generator", UNSAID, ge=1)
-    ema_half_life: int = setting(10_000, "images after which an old weight counts half in the generator that is kept; 0: no average", UNSAID + "; Karras et al. 2018", ge=0)
-    diffaugment: list[str] = setting([], "any of color, translation, cutout", UNSAID + "; Zhao et al. 2020, off as in the paper")
+    ema_half_life: int = setting(
+        10_000,
+        "images after which an old weight counts half in the generator that is kept; 0: no average",
+        UNSAID + "; Karras et al. 2018",
+        ge=0,
+    )
+    diffaugment: list[str] = setting(
+        [], "any of color, translation, cutout", UNSAID + "; Zhao et al. 2020, off as in the paper"
+    )
     transfer_discriminator: bool = setting(True, "whether a transfer starts from the faces' discriminator too", UNSAID)
-    conditional: bool = setting(False, "one generator for all classes in place of one a class", "the paper trains one a class")
-    collapse_below: float = setting(0.1, "share of the real images' diversity under which generated images are called collapsed; 0: never", "ours", ge=0, le=1)
+    conditional: bool = setting(
+        False, "one generator for all classes in place of one a class", "the paper trains one a class"
+    )
+    collapse_below: float = setting(
+        0.1,
+        "share of the real images' diversity under which generated images are called collapsed; 0: never",
+        "ours",
+        ge=0,
+        le=1,
+    )
     seed: int = setting(0, "of weights, noise and order", UNSAID, ge=0)
 
     @model_validator(mode="after")
@@ -176,7 +221,9 @@ class GansConfig(Config):
         for name in ("architecture", "latent", "width", "normalisation"):
             here, there = getattr(self.transfer, name), getattr(self.faces, name)
             if here != there:
-                raise ValueError(f"transfer.{name} is {here!r} and faces.{name} is {there!r}; a transfer continues the faces' networks, so they must be equal")
+                raise ValueError(
+                    f"transfer.{name} is {here!r} and faces.{name} is {there!r}; a transfer continues the faces' networks, so they must be equal"
+                )
         if self.faces.conditional:
             raise ValueError("faces.conditional is true, but faces have one class; set it on simple and transfer")
         return self
@@ -197,14 +244,20 @@ class CnnConfig(Config):
 class ResizeConfig(Config):
     """The paper's check that resizing loses nothing: the same classifier on images at full and at reduced size."""
 
-    full_side: int = setting(1024, "px of the images that count as full size; 0: no check", PAPER + ", section 2.1", ge=0, le=4096)
+    full_side: int = setting(
+        1024, "px of the images that count as full size; 0: no check", PAPER + ", section 2.1", ge=0, le=4096
+    )
 
 
 class ReportConfig(Config):
     """How the verdict is reached."""
 
-    metric: Literal["auroc", "accuracy", "loss"] = setting("auroc", "what the verdict compares, on the held-out test images", "ours; needs no threshold")
-    confidence: float = setting(0.95, "of the verdicts together (each interval is widened for their number)", "ours", gt=0.5, lt=1)
+    metric: Literal["auroc", "accuracy", "loss"] = setting(
+        "auroc", "what the verdict compares, on the held-out test images", "ours; needs no threshold"
+    )
+    confidence: float = setting(
+        0.95, "of the verdicts together (each interval is widened for their number)", "ours", gt=0.5, lt=1
+    )
     resamples: int = setting(2000, "bootstrap samples of patients and seeds", "ours", ge=200)
 
 
@@ -212,10 +265,18 @@ class StudyConfig(Config):
     """One question, completely described."""
 
     name: str = setting("study", "letters, digits, - and _", "ours", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")
-    side: int = setting(128, "px of the square images everything is trained on: 32, 64, 128 or 256", PAPER + ", section 2.1")
-    classes: list[str] = setting(["normal", "pneumonia"], "by the names in the data; the last is the one to be found", PAPER, min_length=2)
-    arms: list[str] = setting(list(ARMS), "keys of syntrial.arms.ARMS", PAPER + ", section 2.3; conventional_online and duplicates are ours")
-    seeds: list[int] = setting([0, 1, 2], "one classifier an arm for each, the same in every arm", "ours; the paper has one run", min_length=1)
+    side: int = setting(
+        128, "px of the square images everything is trained on: 32, 64, 128 or 256", PAPER + ", section 2.1"
+    )
+    classes: list[str] = setting(
+        ["normal", "pneumonia"], "by the names in the data; the last is the one to be found", PAPER, min_length=2
+    )
+    arms: list[str] = setting(
+        list(ARMS), "keys of syntrial.arms.ARMS", PAPER + ", section 2.3; conventional_online and duplicates are ours"
+    )
+    seeds: list[int] = setting(
+        [0, 1, 2], "one classifier an arm for each, the same in every arm", "ours; the paper has one run", min_length=1
+    )
     images_per_class: int = setting(1000, "generated images a class and generator", PAPER + ", section 2.2", ge=1)
     ingest: IngestConfig = Field(default_factory=IngestConfig)
     split: SplitConfig = Field(default_factory=SplitConfig)
@@ -242,7 +303,9 @@ class StudyConfig(Config):
         if any("/" in label or label == "*" for label in self.classes):
             raise ValueError("classes may hold neither '/' nor '*', which name generators")
         if 0 < self.resize_check.full_side <= self.side:
-            raise ValueError(f"resize_check.full_side is {self.resize_check.full_side} and side is {self.side}; full size must be larger (0: no check)")
+            raise ValueError(
+                f"resize_check.full_side is {self.resize_check.full_side} and side is {self.side}; full size must be larger (0: no check)"
+            )
         return self
 
 
@@ -256,7 +319,9 @@ def load_study(path: str | Path, changes: list[str] | None = None) -> StudyConfi
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
-        raise ConfigError(f"there is no study file {path}; studies/ has smoke.yaml, quick.yaml and paper.yaml") from None
+        raise ConfigError(
+            f"there is no study file {path}; studies/ has smoke.yaml, quick.yaml and paper.yaml"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as a study: {error}") from None
     except yaml.YAMLError as error:
@@ -315,7 +380,13 @@ def settings_of(config: Config, prefix: str = "") -> list[dict[str, Any]]:
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
         default = field.get_default(call_default_factory=True)
         rows.append(
-            {"name": prefix + name, "value": value, "default": default, "meaning": field.description, "source": extra.get("source", "")}
+            {
+                "name": prefix + name,
+                "value": value,
+                "default": default,
+                "meaning": field.description,
+                "source": extra.get("source", ""),
+            }
         )
     return rows
 

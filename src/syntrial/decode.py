@@ -180,7 +180,7 @@ def _loaded(file: BinaryIO, config: IngestConfig) -> _Picture:
         _refuse_grey_end(image)
     picture = _Picture(image, kind, [])
     if turn in range(2, 9):
-        picture.image = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
         picture.done.append(("turned", f"turned as its EXIF orientation ({turn}) says"))
     return picture
 

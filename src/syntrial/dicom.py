@@ -88,10 +88,10 @@ def _picture(data: Any) -> Image.Image:
     shown_HW = _as_shown(data)
     if colour == "MONOCHROME1":  # 0 is white
         shown_HW = 255 - shown_HW
-    return Image.fromarray(shown_HW.astype(np.float32))
+    return Image.fromarray(shown_HW)
 
 
-def _as_shown(data: Any) -> NDArray[np.float64]:
+def _as_shown(data: Any) -> NDArray[np.float32]:
     """In [0, 255], as the file says: rescaled, then through its table or window, else over its whole range."""
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
@@ -103,7 +103,10 @@ def _as_shown(data: Any) -> NDArray[np.float64]:
     else:
         low, high = _range(data, int(stored_HW.max()))
         shown_HW = apply_voi_lut(values_HW, data)  # a window's output spans this same range
-    return np.asarray(np.clip((shown_HW - low) / (high - low), 0, 1) * 255.0)
+    grey_HW = shown_HW.astype(np.float32)  # in place from here on: pictures can be large
+    grey_HW -= np.float32(low)
+    grey_HW *= np.float32(255 / (high - low))
+    return np.clip(grey_HW, 0, 255, out=grey_HW)
 
 
 def _range(data: Any, largest: int) -> tuple[float, float]:

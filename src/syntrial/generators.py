@@ -41,7 +41,9 @@ class Generator:
         return cls(folder, about, ancestors)
 
     @staticmethod
-    def write(draft: Path, about: dict[str, Any], generator: nn.Module, discriminator: nn.Module, lineage: Lineage) -> None:
+    def write(
+        draft: Path, about: dict[str, Any], generator: nn.Module, discriminator: nn.Module, lineage: Lineage
+    ) -> None:
         """Fills a draft folder. The digest in about.json covers both networks' weights."""
         hasher = hashlib.sha256()
         for part, network in (("generator", generator), ("discriminator", discriminator)):

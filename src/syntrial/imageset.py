@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +112,11 @@ class ImageSet:
 
     def where(self, *, label: str | None = None, source: str | None = None, split: str | None = None) -> list[int]:
         """Positions of the rows with all of the given values."""
-        wanted = [(name, value) for name, value in (("label", label), ("source", source), ("split", split)) if value is not None]
+        wanted = [
+            (name, value)
+            for name, value in (("label", label), ("source", source), ("split", split))
+            if value is not None
+        ]
         return [i for i, row in enumerate(self.rows) if all(getattr(row, name) == value for name, value in wanted)]
 
     def ancestors(self, positions: Iterable[int]) -> set[tuple[str, str]]:
@@ -141,29 +145,37 @@ class ImageSet:
 class Writer:
     """Fills a draft folder with images as they come, so that a set far larger than memory can be written.
 
-    `side` in px. At most `shard_bytes` of pixels are held in memory.
+    `side` in px. A shard of at most `shard_bytes` grows on disk; no pixels are held in memory.
     """
 
     def __init__(self, draft: Path, side: int, shard_bytes: int = SHARD_BYTES) -> None:
         self.draft, self.side = draft, side
         self.rows: list[Row] = []
-        self._buffer: list[Pixels] = []
         self._per_shard = max(1, shard_bytes // (side * side))
-        self._shards = 0
+        self._shards = self._held = 0  # shards begun; images in the one that is open
+        self._file: BinaryIO | None = None
 
     def add(self, image_SS: Pixels, row: Row) -> None:
         """One image with its row. Raises DataError when it is not uint8 side x side."""
         if image_SS.dtype != np.uint8 or image_SS.shape != (self.side, self.side):
-            raise DataError(f"{row.file}: {image_SS.dtype} {image_SS.shape}; this set holds uint8 ({self.side}, {self.side})")
-        self._buffer.append(image_SS)
+            raise DataError(
+                f"{row.file}: {image_SS.dtype} {image_SS.shape}; this set holds uint8 ({self.side}, {self.side})"
+            )
+        if self._file is None:
+            self._file = open(self._next_shard(), "wb")  # noqa: SIM115, closed in _flush
+            self._write_header()
+        self._file.write(image_SS.tobytes())
+        self._held += 1
         self.rows.append(row)
-        if len(self._buffer) == self._per_shard:
+        if self._held == self._per_shard:
             self._flush()
 
     def link(self, source: ImageSet, rows: list[Row]) -> None:
         """All images of another set under new rows, without copying a pixel. Raises DataError where they do not fit."""
         if source.side != self.side or len(rows) != len(source.rows):
-            raise DataError(f"{source.folder} has {len(source.rows)} images of {source.side} px; wanted {len(rows)} of {self.side}")
+            raise DataError(
+                f"{source.folder} has {len(source.rows)} images of {source.side} px; wanted {len(rows)} of {self.side}"
+            )
         self._flush()
         for path in sorted(source.folder.glob("images-*.npy")):
             atomic.link_or_copy(path, self._next_shard())
@@ -195,7 +207,9 @@ class Writer:
         lineage = lineage or {}
         nameless = sorted({row.source for row in self.rows} - {REAL} - set(lineage))
         if nameless:
-            raise LeakError(f"images of {nameless[0]} come without the real images it has seen; write its lineage with them")
+            raise LeakError(
+                f"images of {nameless[0]} come without the real images it has seen; write its lineage with them"
+            )
         _write_rows(self.draft / "index.csv", self.rows)
         write_lineage(self.draft / "lineage.csv", lineage)
         about = {
@@ -218,9 +232,17 @@ class Writer:
         return self.draft / f"images-{self._shards - 1:05d}.npy"
 
     def _flush(self) -> None:
-        if self._buffer:
-            np.save(self._next_shard(), np.stack(self._buffer))
-            self._buffer = []
+        if self._file is not None:
+            self._file.seek(0)
+            self._write_header()
+            self._file.close()
+            self._file, self._held = None, 0
+
+    def _write_header(self) -> None:
+        # numpy leaves room for the first axis to grow, so the header of no images is as long as that of all.
+        shape = (self._held, self.side, self.side)
+        if self._file is not None:
+            np.lib.format.write_array_header_1_0(self._file, {"shape": shape, "fortran_order": False, "descr": "|u1"})
 
 
 def about_parent(about: dict[str, Any]) -> dict[str, Any]:
@@ -256,9 +278,13 @@ def refuse_leaks(images: ImageSet, trained: Iterable[int], judged: Iterable[int]
     for i in judged:
         row = images.rows[i]
         if row.source != REAL:
-            raise LeakError(f"{row.file or row.sha256} was generated by {row.source}; a held-out evaluation judges on real images only")
+            raise LeakError(
+                f"{row.file or row.sha256} was generated by {row.source}; a held-out evaluation judges on real images only"
+            )
         if row.sha256 in generated:
-            raise LeakError(f"{row.file or row.sha256} claims to be real and is an image of {generated[row.sha256]}; take it out of the data")
+            raise LeakError(
+                f"{row.file or row.sha256} claims to be real and is an image of {generated[row.sha256]}; take it out of the data"
+            )
         if row.sha256 in seen_images:
             raise LeakError(f"{row.file or row.sha256} was trained on and would be judged on; divide the images again")
         if row.group in seen_groups:
@@ -280,7 +306,10 @@ def sheet(folder: Path, rows: list[Row], side: int, across: int = 12) -> Image.I
         for column, i in enumerate(chosen):
             shard = int(np.searchsorted(starts, i, side="right")) - 1
             cell = Image.fromarray(np.asarray(shards[shard][i - starts[shard]]))
-            canvas.paste(cell.resize((SHEET_CELL, SHEET_CELL), Image.Resampling.LANCZOS), (column * SHEET_CELL, line * SHEET_CELL))
+            canvas.paste(
+                cell.resize((SHEET_CELL, SHEET_CELL), Image.Resampling.LANCZOS),
+                (column * SHEET_CELL, line * SHEET_CELL),
+            )
     return canvas
 
 
@@ -301,7 +330,9 @@ def _read_rows(path: Path) -> Iterator[Row]:
         for cells in csv.DictReader(file):
             row = Row(**cells)
             if row.split not in SPLITS:
-                raise ValueError(f"{path.name} has split {row.split!r}; it may be {', '.join(filter(None, SPLITS))} or empty")
+                raise ValueError(
+                    f"{path.name} has split {row.split!r}; it may be {', '.join(filter(None, SPLITS))} or empty"
+                )
             yield row
 
 

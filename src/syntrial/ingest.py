@@ -11,14 +11,15 @@ where their labels differ none is used.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from syntrial import atomic, ledger
+from syntrial import atomic, ledger, storage
 from syntrial.archives import Store
 from syntrial.candidates import ASIDE, DOCUMENTS, Candidate
 from syntrial.config import IngestConfig
@@ -26,6 +27,7 @@ from syntrial.decode import Taken
 from syntrial.imageset import Row, Writer
 from syntrial.layouts import Found, find
 from syntrial.ledger import Record
+from syntrial.progress import Progress
 from syntrial.spool import Spool
 from syntrial.twins import settle
 from syntrial.workers import take_all
@@ -33,26 +35,26 @@ from syntrial.workers import take_all
 TABLE = "ingest.csv"
 KEPT = ("outcome", "reason", "detail", "width", "height", "white", "chest", "fingerprint", "sha256")
 
-Progress = Callable[[int, int], None]
-
 
 def ingest(
-    source: str | Path | None,
+    data: str | Path,
     out: str | Path,
     *,
     side: int,
     classes: list[str],
     config: IngestConfig,
+    name: str = "images",
     salt: str = "",
-    progress: Progress | None = None,
 ) -> dict[str, float]:
     """Reads every image of the classes asked for and writes one image set of `side` px, with `ingest.csv` in it.
 
     Args:
-        source: a folder, an archive or a CSV manifest; none, or an empty name, gives an image set without images.
+        data: a folder, an archive or a CSV manifest, here or in an object store (a path or URI); an empty one gives an image set
+            without images.
         classes: labels in the order of the study, found by name; a single one may stand for a plain folder of images.
+        name: what the images are called where several sets are spoken of.
         salt: secret that patients' numbers from DICOM files are hashed with; the same in all runs that are compared.
-        progress: called with (files done, files to do).
+            SYNTRIAL_SALT where it is empty.
 
     Returns:
         Counts: found, used, accepted, converted, warned, rejected, groups.
@@ -64,18 +66,20 @@ def ingest(
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     listing = out.with_name(f"{out.name}.{TABLE}")
+    salt = salt or os.environ.get("SYNTRIAL_SALT", "")
     with (
         tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch,
         Spool(Path(scratch) / "squares", side) as squares,
         atomic.new_folder(out) as draft,
     ):
-        found = find(Path(source), classes, config, Path(scratch)) if source else Found("none", Store(Path()), [], [])
-        taken = take_all(found.store, found.wanted, side, config, salt)
-        records = _records(found, taken, squares, config, progress)
+        found = _found(data, classes, config, Path(scratch))
+        with Progress("ingest", len(found.wanted), unit="files", kind=name, label=f"{side}px") as progress:
+            taken = take_all(found.store, found.wanted, side, config, salt)
+            records = _records(found, taken, squares, config, progress)
         settle(records, squares, config.near_duplicate_bits)
-        if source:
+        if data:
             ledger.refuse_losses(records, config, listing)
-        facts = ledger.facts(records, found.layout, side)
+        facts = {"name": name, **ledger.facts(records, found.layout, side)}
         facts["warnings"] = found.warnings + ledger.doubts(records, classes, side, salt)
         atomic.write_bytes(draft / TABLE, ledger.table(records))
         _write_set(Writer(draft, side), records, squares).close(
@@ -85,16 +89,23 @@ def ingest(
     return _numbers(facts)
 
 
+def _found(data: str | Path, classes: list[str], config: IngestConfig, scratch: Path) -> Found:
+    if not str(data):
+        return Found("none", Store(Path()), [], [])
+    return find(storage.fetch(data, scratch), classes, config, scratch)
+
+
 def _numbers(facts: dict[str, Any]) -> dict[str, float]:
     counts = ("found", "used", *ledger.OUTCOMES.values())
     return {**{name: float(facts[name]) for name in counts}, "groups": float(facts["groups"]["number"])}
 
 
 def _records(
-    found: Found, taken: Iterator[Taken], squares: Spool, config: IngestConfig, progress: Progress | None
+    found: Found, taken: Iterator[Taken], squares: Spool, config: IngestConfig, progress: Progress
 ) -> list[Record]:
     """A record of each file, in the order of the candidates; the squares go to the spool as they come."""
-    records, done, total = [], 0, len(found.wanted)
+    records: list[Record] = []
+    done = 0
     for candidate in found.candidates:
         if candidate.aside:
             outcome, detail = ASIDE[candidate.aside]
@@ -105,8 +116,7 @@ def _records(
         if result.pixels is not None:
             records[-1].place = squares.add(result.pixels)
         done += 1
-        if progress:
-            progress(done, total)
+        progress.update(done)
     return records
 
 

@@ -32,7 +32,9 @@ def device() -> torch.device:
         chosen = torch.device(wanted)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError):
-        raise ConfigError(f"SYNTRIAL_DEVICE is {wanted!r}, which this machine does not have; cpu always works") from None
+        raise ConfigError(
+            f"SYNTRIAL_DEVICE is {wanted!r}, which this machine does not have; cpu always works"
+        ) from None
     if chosen.type == "cuda":
         # Not torch.use_deterministic_algorithms, which imports torch's compiler: four seconds a box. On a CPU everything used here is
         # deterministic; on a GPU cuDNN's choice of algorithm is what is not.

@@ -13,10 +13,13 @@ from syntrial import atomic
 from syntrial.config import SplitConfig
 from syntrial.errors import DataError
 from syntrial.imageset import REAL, ImageSet, Lineage, Row, Writer, about_parent
+from syntrial.progress import Progress
 from syntrial.seeds import uniform_for
 
 
-def pool(real: str | Path, synthetic: Sequence[str | Path], out: str | Path, *, config: SplitConfig) -> dict[str, float]:
+def pool(
+    real: str | Path, synthetic: Sequence[str | Path], out: str | Path, *, config: SplitConfig
+) -> dict[str, float]:
     """Joins the sets without copying a pixel; the protocol is that of the division of `real`.
 
     Returns:
@@ -30,7 +33,8 @@ def pool(real: str | Path, synthetic: Sequence[str | Path], out: str | Path, *, 
     protocol = divided.about.get("division", {}).get("protocol")
     if protocol is None:
         raise DataError(f"{real} is not divided into parts; the verb split does that")
-    with atomic.new_folder(out) as draft:
+    total = len(divided.rows) + sum(len(images.rows) for images in drawn)
+    with Progress("pool", total, protocol=protocol) as progress, atomic.new_folder(out) as draft:
         writer = Writer(draft, divided.side)
         for images in (divided, *drawn):
             writer.link(images, [replace(row, split=_part(row, protocol, config)) for row in images.rows])
@@ -45,6 +49,7 @@ def pool(real: str | Path, synthetic: Sequence[str | Path], out: str | Path, *, 
                 "generators": {images.about["generator"]["name"]: images.about["generator"] for images in drawn},
             },
         )
+        progress.update(total)
     validating = [row for row in writer.rows if row.split == "val"]
     return {
         "real_images": float(len(divided.rows)),

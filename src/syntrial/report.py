@@ -13,6 +13,7 @@ from syntrial.figures import Picture, draw_all
 from syntrial.imageset import ImageSet, about_parent
 from syntrial.outcomes import Outcome, gathered, refuse_unequal
 from syntrial.page import document
+from syntrial.progress import Progress
 from syntrial.results import Results, flat, judged, results_of
 from syntrial.sections import all_sections, opening
 
@@ -55,7 +56,7 @@ def report(
     refuse_unequal(outcomes["held_out"], images["held_out"])
     full = Outcome.open(full_size) if full_size else None
     results = results_of(whole, outcomes, images, full)
-    with atomic.new_folder(out) as draft:
+    with Progress("report", total=0, unit="pages"), atomic.new_folder(out) as draft:
         (draft / "figures").mkdir()
         drawn = draw_all(draft / "figures", results, outcomes, images["held_out"])
         for name, text in texts(results, whole, drawn).items():

@@ -14,13 +14,16 @@ from syntrial import atomic
 from syntrial.config import SplitConfig
 from syntrial.errors import ConfigError, DataError
 from syntrial.imageset import ImageSet, Row, Writer, about_parent
+from syntrial.progress import Progress
 from syntrial.seeds import uniform_for
 
 PROTOCOLS = ("as_printed", "held_out")
 PARTS = {"as_printed": ("train",), "held_out": ("train", "val", "test")}
 
 
-def split(images: str | Path, out: str | Path, *, protocol: str, config: SplitConfig, external: str | Path = "") -> dict[str, float]:
+def split(
+    images: str | Path, out: str | Path, *, protocol: str, config: SplitConfig, external: str | Path = ""
+) -> dict[str, float]:
     """Divides `images`; the images of the set `external`, if it has any, join as the part "external", which never trains.
 
     A group's place depends on the seed and on the group alone: adding images never moves one that was there. Each class is divided
@@ -43,7 +46,8 @@ def split(images: str | Path, out: str | Path, *, protocol: str, config: SplitCo
     _every_class_everywhere(rows, whole.classes, protocol)
     second = ImageSet.open(external) if external else None
     parents = [about_parent(whole.about)]
-    with atomic.new_folder(out) as draft:
+    progress = Progress("split", len(whole.rows), protocol=protocol, kind=f"{whole.side}px")
+    with progress, atomic.new_folder(out) as draft:
         writer = Writer(draft, whole.side)
         writer.link(whole, rows)
         if second is not None and second.rows:
@@ -61,6 +65,7 @@ def split(images: str | Path, out: str | Path, *, protocol: str, config: SplitCo
                 "division": _division(writer.rows, protocol, config),
             },
         )
+        progress.update(len(writer.rows))
     return {f"{part}_images": float(count) for part, count in about["division"]["images"].items()}
 
 

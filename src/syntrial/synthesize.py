@@ -45,7 +45,19 @@ def synthesize(generator: str | Path, out: str | Path, *, count: int) -> dict[st
                     name = f"{about['name']}/{label}-{start + offset:06d}"
                     writer.add(image, Row(sha256_of(image), label, about["name"], about["name"], "", name))
                 progress.update(len(writer.rows))
-        kept = ("name", "protocol", "kind", "label", "config", "real_images", "images_shown", "steps", "started_from", "final", "diversity")
+        kept = (
+            "name",
+            "protocol",
+            "kind",
+            "label",
+            "config",
+            "real_images",
+            "images_shown",
+            "steps",
+            "started_from",
+            "final",
+            "diversity",
+        )
         writer.close(
             verb="synthesize",
             classes=about["classes"],

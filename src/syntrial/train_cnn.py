@@ -47,7 +47,17 @@ from syntrial.progress import Progress
 from syntrial.seeds import seed_for
 from syntrial.trainingset import Material, Part, describe, material_of
 
-CURVE = ("seed", "epoch", "step", "running_accuracy", "running_loss", "train_accuracy", "train_loss", "val_accuracy", "val_loss")
+CURVE = (
+    "seed",
+    "epoch",
+    "step",
+    "running_accuracy",
+    "running_loss",
+    "train_accuracy",
+    "train_loss",
+    "val_accuracy",
+    "val_loss",
+)
 RESAMPLES = 500  # of patients, for the interval of each AUROC
 Probabilities = NDArray[np.float64]
 
@@ -127,7 +137,10 @@ def train_cnn(
             for number, (seed, keep) in enumerate(zip(seeds, keeps, strict=True))
         ]
     judged = {seed: _judgements(learner.network, material) for seed, learner in zip(seeds, learners, strict=True)}
-    figures = {str(seed): {"train": _last_training(learner), **_scores(judged[seed], material)} for seed, learner in zip(seeds, learners, strict=True)}
+    figures = {
+        str(seed): {"train": _last_training(learner), **_scores(judged[seed], material)}
+        for seed, learner in zip(seeds, learners, strict=True)
+    }
     about = {
         "verb": "train_cnn",
         "protocol": material.protocol,
@@ -178,7 +191,9 @@ def learn(
     first = resume(learner, checkpoints)
     seat.skip_to(first)
     for step in range(first, plan.steps):
-        torch.manual_seed(seed_for(seed, "classifier", step))  # a function of the step alone, so a resumed run repeats it
+        torch.manual_seed(
+            seed_for(seed, "classifier", step)
+        )  # a function of the step alone, so a resumed run repeats it
         learner.running += update(learner, *batches(step), material.online)
         done = step + 1
         if done % plan.per_epoch == 0:
@@ -186,7 +201,9 @@ def learn(
             learner.running.zero_()
             seat.update(done, **dict(zip(CURVE[3:], learner.curve[-1][3:], strict=True)))
         seat.update(done)
-        if done == plan.steps or checkpoints.due(done):  # the last one too, so that a later seed's failure does not cost this one
+        if done == plan.steps or checkpoints.due(
+            done
+        ):  # the last one too, so that a later seed's failure does not cost this one
             checkpoints.save(done, state_of(learner), final=done == plan.steps)
 
 
@@ -210,7 +227,10 @@ def probabilities(network: nn.Module, part: Part, side: int) -> Probabilities:
     network.eval()
     device = next(network.parameters()).device
     at_once = max(1, min(512, 2**22 // side**2))  # about four million pixels, whatever the side
-    parts = [network(as_float(torch.from_numpy(images).to(device))).double().softmax(dim=1) for images in part.chunks(at_once)]
+    parts = [
+        network(as_float(torch.from_numpy(images).to(device))).double().softmax(dim=1)
+        for images in part.chunks(at_once)
+    ]
     found: Probabilities = torch.cat(parts).cpu().numpy()
     return found
 
@@ -269,7 +289,9 @@ def _checkpoints(material: Material, seed: int, config: CnnConfig, device: torch
 def _row(learner: Learner, material: Material, plan: Plan, seed: int, step: int) -> list[float]:
     right, loss = (learner.running / (plan.per_epoch * plan.batch)).tolist()
     if not math.isfinite(loss):
-        raise TrainingError(f"classifier of {material.arm}, seed {seed}: its loss is {loss} at step {step}; a smaller classifier.lr is the usual cure")
+        raise TrainingError(
+            f"classifier of {material.arm}, seed {seed}: its loss is {loss} at step {step}; a smaller classifier.lr is the usual cure"
+        )
     row = [seed, step // plan.per_epoch, step, right, loss]
     for part in (material.train, material.judged["val"]):
         found = probabilities(learner.network, part, material.side)
@@ -281,7 +303,9 @@ def _every_class_is_judged(material: Material) -> None:
     for name, part in material.judged.items():
         missing = [label for number, label in enumerate(material.classes) if number not in part.label_N]
         if missing:
-            raise DegenerateError(f"{material.arm}, {material.protocol}: the {name} part has no image of {missing[0]}; it cannot be judged")
+            raise DegenerateError(
+                f"{material.arm}, {material.protocol}: the {name} part has no image of {missing[0]}; it cannot be judged"
+            )
 
 
 def _judgements(network: nn.Module, material: Material) -> dict[str, Probabilities]:
@@ -329,7 +353,9 @@ def _intervals(found: Probabilities, part: Part) -> dict[str, list[float]]:
     """95 %: the accuracy's exact, as if each image were its own patient; the AUROC's from a bootstrap of patients."""
     right = int((found.argmax(axis=1) == part.label_N).sum())
     groups = np.array([row.group for row in part.rows])
-    area = bootstrap_interval(lambda weight_N: auroc(found, part.label_N, weight_N), groups, part.label_N, resamples=RESAMPLES)
+    area = bootstrap_interval(
+        lambda weight_N: auroc(found, part.label_N, weight_N), groups, part.label_N, resamples=RESAMPLES
+    )
     return {"accuracy": list(proportion_interval(right, len(part.rows))), "auroc": list(area)}
 
 

@@ -75,7 +75,14 @@ def train_gan(
     lineage: Lineage = {name: whole.ancestors(chosen) | (source.ancestors if source else set())}
     players = begin(whole.side, len(whole.classes) if label == ALL else 0, config, name, device, source)
     checkpoints = Checkpoints(
-        key_for(whole.digest, name, config.model_dump(), source.digest if source else "", code_digest("train_gan"), str(device))
+        key_for(
+            whole.digest,
+            name,
+            config.model_dump(),
+            source.digest if source else "",
+            code_digest("train_gan"),
+            str(device),
+        )
     )
     batches = Batches(
         lambda positions: whole.pixels(np.asarray(chosen)[positions]),
@@ -158,11 +165,18 @@ def learn(
     first = resume(players, checkpoints)
     progress.skip_to(first * rounds * batches.batch)
     for step in range(first, steps):
-        torch.manual_seed(seed_for(config.seed, name, step))  # a function of the step alone, so a resumed run repeats it
+        torch.manual_seed(
+            seed_for(config.seed, name, step)
+        )  # a function of the step alone, so a resumed run repeats it
         numbers = update(players, [batches(step * rounds + k) for k in range(rounds)], config)
         done = step + 1
         if done == steps or done % max(1, steps // LOGS) == 0:
-            row = [done, done * rounds * batches.batch, *written(players, numbers), drawn_diversity(players, fixed) / reals]
+            row = [
+                done,
+                done * rounds * batches.batch,
+                *written(players, numbers),
+                drawn_diversity(players, fixed) / reals,
+            ]
             refuse_nonsense(row, players.curve, config, done / steps, name)
             players.curve.append(row)
             progress.update(int(row[1]), **dict(zip(COLUMNS[2:], row[2:], strict=True)))
@@ -303,7 +317,9 @@ def _chosen(whole: ImageSet, label: str, config: GanConfig) -> list[int]:
     if label not in (ALL, *whole.classes):
         raise ConfigError(f"there is no class {label!r} in the images; there are {', '.join(whole.classes)}")
     if config.conditional != (label == ALL):
-        raise ConfigError(f"conditional is {config.conditional} and the class is {label!r}; one generator for all classes is {ALL!r}")
+        raise ConfigError(
+            f"conditional is {config.conditional} and the class is {label!r}; one generator for all classes is {ALL!r}"
+        )
     wanted = None if label == ALL else label
     divided = "division" in whole.about
     chosen = whole.where(label=wanted, source="real", split="train" if divided else None)

@@ -80,7 +80,11 @@ def material_of(whole: ImageSet, arm: str, augmentation: AugmentConfig, device: 
     recipe = ARMS[arm]
     used = _rows_of(whole, recipe, protocol)
     positions = {part: [i for i, split in used if split == part] for part in ("train", *PARTS)}
-    refuse_leaks(whole, positions["train"], [i for part in PARTS if protocol == "held_out" or part == "external" for i in positions[part]])
+    refuse_leaks(
+        whole,
+        positions["train"],
+        [i for part in PARTS if protocol == "held_out" or part == "external" for i in positions[part]],
+    )
     parts = {part: _part(whole, chosen) for part, chosen in positions.items() if chosen or part in ("train", "val")}
     if recipe.conventional == "instead":
         parts["train"] = _augmented(parts["train"], augmentation, "train", device)
@@ -111,7 +115,9 @@ def _rows_of(whole: ImageSet, recipe: Arm, protocol: str) -> list[tuple[int, str
     if recipe.generator:
         drawn = [(i, row.split) for i, row in enumerate(whole.rows) if row.source.startswith(f"{recipe.generator}/")]
         if not drawn:
-            raise DataError(f"{whole.folder} has no images of a {recipe.generator} generator, which {recipe.title} needs")
+            raise DataError(
+                f"{whole.folder} has no images of a {recipe.generator} generator, which {recipe.title} needs"
+            )
         used += drawn
     if recipe.duplicates:
         used += _duplicates(whole, protocol)

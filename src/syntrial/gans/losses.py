@@ -20,9 +20,7 @@ class Loss:
     penalised: bool = False
 
 
-def gradient_penalty(
-    judge: Callable[[Tensor], Tensor], real_N1SS: Tensor, fake_N1SS: Tensor
-) -> Tensor:
+def gradient_penalty(judge: Callable[[Tensor], Tensor], real_N1SS: Tensor, fake_N1SS: Tensor) -> Tensor:
     """Mean squared distance of the gradient's length from 1, on lines between real and fake. Gulrajani et al. 2017, eq. 3."""
     mix = torch.rand(len(real_N1SS), 1, 1, 1, device=real_N1SS.device)
     between = (mix * real_N1SS + (1 - mix) * fake_N1SS).detach().requires_grad_(True)
