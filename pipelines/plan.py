@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipelines.graph import ALL, FACES, kinds_of
 from pipelines.watch import Planned
@@ -37,20 +37,17 @@ class Speed:
 
     gan: float
     cnn: float
-    at_once: int = 1  # boxes of a loop that run side by side
 
 
 def planned(study: StudyConfig, counts: Counts, speed: Speed) -> list[Planned]:
-    """All boxes, in the order in which a laptop starts them."""
-    trials = [box for protocol in PROTOCOLS for box in _trial(study, counts, speed, protocol)]
-    return [
-        _light("ingest", {"kind": "images", "label": f"{study.side}px"}, counts.total),
-        _light("ingest", {"kind": "second test set", "label": f"{study.side}px"}, counts.external),
-        *_faces(study, counts, speed),
-        *trials,
-        *_full_size(study, counts, speed),
-        _light("report", {}, 0),
-    ]
+    """All boxes, each after those it needs."""
+    size = {"label": f"{study.side}px"}
+    real = _light("ingest", {"kind": "images", **size}, counts.total)
+    second = _light("ingest", {"kind": "second test set", **size}, counts.external)
+    faces = _faces(study, counts, speed)
+    trials = [box for protocol in PROTOCOLS for box in _trial(study, counts, speed, protocol, [real, second], faces[-1:])]
+    before = [real, second, *faces, *trials, *_full_size(study, counts, speed)]
+    return [*before, _light("report", {}, 0, before)]
 
 
 def needed_s(boxes: list[Planned], at_once: int) -> float:
@@ -96,28 +93,36 @@ def guessed(study: StudyConfig) -> Speed:
     )
 
 
-def _trial(study: StudyConfig, counts: Counts, speed: Speed, protocol: str) -> list[Planned]:
-    boxes = [_light("split", {"protocol": protocol, "kind": f"{study.side}px"}, counts.total)]
+def _trial(
+    study: StudyConfig, counts: Counts, speed: Speed, protocol: str, sets: list[Planned], start: list[Planned]
+) -> list[Planned]:
+    divided = _light("split", {"protocol": protocol, "kind": f"{study.side}px"}, counts.total, sets)
+    generators: list[Planned] = []
     for kind in kinds_of(study):
-        boxes += _generators(study, counts, speed, protocol, kind)
-    boxes.append(_light("pool", {"protocol": protocol}, counts.total))
-    return boxes + [_classifier(study, counts, speed, protocol, arm) for arm in study.arms]
+        generators += _generators(study, counts, speed, protocol, kind, [divided, *(start if kind == "transfer" else [])])
+    pooled = _light("pool", {"protocol": protocol}, counts.total, [divided, *generators])
+    return [divided, *generators, pooled, *(_classifier(study, counts, speed, protocol, arm, pooled) for arm in study.arms)]
 
 
-def _generators(study: StudyConfig, counts: Counts, speed: Speed, protocol: str, kind: str) -> list[Planned]:
+def _generators(
+    study: StudyConfig, counts: Counts, speed: Speed, protocol: str, kind: str, needs: list[Planned]
+) -> list[Planned]:
     config: GanConfig = getattr(study.gans, kind)
     images = {ALL: counts.total} if config.conditional else counts.classes
     boxes = []
     for label, count in images.items():
         labels = {"protocol": protocol, "kind": kind, "label": label}
         shown = _gan_images(config, _training(study, count, protocol))
-        boxes.append(Planned("train_gan", labels, shown, START_S + shown / speed.gan))
+        trained = Planned("train_gan", labels, shown, START_S + shown / speed.gan, _names(needs))
         drawn = study.images_per_class * (len(counts.classes) if label == ALL else 1)
-        boxes.append(Planned("synthesize", labels, drawn, START_S + EVALUATION * drawn / speed.gan))
+        seconds = START_S + EVALUATION * drawn / speed.gan
+        boxes += [trained, Planned("synthesize", labels, drawn, seconds, _names([trained]))]
     return boxes
 
 
-def _classifier(study: StudyConfig, counts: Counts, speed: Speed, protocol: str, arm: str) -> Planned:
+def _classifier(
+    study: StudyConfig, counts: Counts, speed: Speed, protocol: str, arm: str, needs: Planned
+) -> Planned:
     config: CnnConfig = study.classifier
     real = _training(study, counts.total, protocol)
     recipe = ARMS[arm]
@@ -129,35 +134,35 @@ def _classifier(study: StudyConfig, counts: Counts, speed: Speed, protocol: str,
     looked_at = config.epochs * (own + round(counts.total * study.split.val_share))
     seconds = len(study.seeds) * (shown + EVALUATION * looked_at) / speed.cnn
     labels = {"protocol": protocol, "kind": f"{study.side}px", "arm": arm}
-    return Planned("train_cnn", labels, len(study.seeds) * shown, START_S + seconds)
+    return Planned("train_cnn", labels, len(study.seeds) * shown, START_S + seconds, _names([needs]))
 
 
 def _faces(study: StudyConfig, counts: Counts, speed: Speed) -> list[Planned]:
     if "transfer" not in kinds_of(study):
         return []
     shown = _gan_images(study.gans.faces, counts.faces)
-    return [
-        _light("ingest", {"kind": FACES, "label": f"{study.side}px"}, counts.faces),
-        Planned("train_gan", {"kind": FACES, "label": FACES}, shown, START_S + shown / speed.gan),
-    ]
+    people = _light("ingest", {"kind": FACES, "label": f"{study.side}px"}, counts.faces)
+    labels = {"kind": FACES, "label": FACES}
+    return [people, Planned("train_gan", labels, shown, START_S + shown / speed.gan, _names([people]))]
 
 
 def _full_size(study: StudyConfig, counts: Counts, speed: Speed) -> list[Planned]:
     side = study.resize_check.full_side
     if not side:
         return []
-    larger = Speed(speed.gan, speed.cnn * (study.side / side) ** 2, speed.at_once)
-    box = _classifier(study, counts, larger, "held_out", "original")
-    labels = {**box.labels, "kind": f"{side}px"}
-    return [
-        _light("ingest", {"kind": "images", "label": f"{side}px"}, counts.total),
-        _light("split", {"protocol": "held_out", "kind": f"{side}px"}, counts.total),
-        Planned(box.box, labels, box.units, box.weight_s),
-    ]
+    large = _light("ingest", {"kind": "images", "label": f"{side}px"}, counts.total)
+    divided = _light("split", {"protocol": "held_out", "kind": f"{side}px"}, counts.total, [large])
+    slower = Speed(speed.gan, speed.cnn * (study.side / side) ** 2)
+    trained = _classifier(study, counts, slower, "held_out", "original", divided)
+    return [large, divided, replace(trained, labels={**trained.labels, "kind": f"{side}px"})]
 
 
-def _light(box: str, labels: dict[str, str], images: int) -> Planned:
-    return Planned(box, labels, images, LIGHT_S + images / 1000)
+def _light(box: str, labels: dict[str, str], images: int, needs: list[Planned] | None = None) -> Planned:
+    return Planned(box, labels, images, LIGHT_S + images / 1000, _names(needs or []))
+
+
+def _names(boxes: list[Planned]) -> tuple[str, ...]:
+    return tuple(box.name for box in boxes)
 
 
 def _training(study: StudyConfig, count: int, protocol: str) -> int:

@@ -2,8 +2,8 @@
 
 The engine is a child process that runs the graph; its boxes write JSON lines (syntrial.progress) into a folder, which
 is all that is read here. A box that is served from the cache never writes, so this rule stands in: **a planned box that
-has not been seen counts as served from the cache once a box after it in the plan has been seen** (and as running as
-soon as it is seen after all, which happens where two boxes start at once).
+has not been seen counts as served from the cache once a box that needs its output has been seen**. The order in which
+boxes are seen says nothing: the engine starts what is independent in an order of its own.
 """
 
 from __future__ import annotations
@@ -34,17 +34,18 @@ INTERRUPTED = 130  # the exit code shells give Ctrl-C
 
 @dataclass(frozen=True)
 class Planned:
-    """One box that will run. A plan lists them in the order in which they start.
+    """One box that will run.
 
     `labels` are those that the box gives its Progress (protocol, kind, label, arm, seed): that is how they find each
     other. `units` are images to be processed. `weight_s` is a guess of its seconds, whose proportions matter most: what
-    the boxes really take corrects it.
+    the boxes really take corrects it. `needs` are the names of the boxes whose output it takes.
     """
 
     box: str
     labels: dict[str, str]
     units: int
     weight_s: float
+    needs: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -75,12 +76,26 @@ class Board:
 
     def states(self) -> list[str]:
         """Of each planned box: "waiting", "running", "ended" or "cached"."""
-        heard = [self.newest.get(planned.name) for planned in self.plan]
-        last = max((place for place, event in enumerate(heard) if event), default=-1)
-        unseen = ["cached" if place < last else "waiting" for place in range(len(heard))]
-        return [
-            ("ended" if event.state else "running") if event else unseen[place] for place, event in enumerate(heard)
-        ]
+        done = self._needed()
+        return [self._state(planned.name, done) for planned in self.plan]
+
+    def _state(self, name: str, done: set[str]) -> str:
+        event = self.newest.get(name)
+        if event is None:
+            return "cached" if name in done else "waiting"
+        return "ended" if event.state else "running"
+
+    def _needed(self) -> set[str]:
+        """Names of all boxes that must have ended before those that have been seen could start."""
+        needs = {planned.name: planned.needs for planned in self.plan}
+        found: set[str] = set()
+        waiting = [name for seen in self.newest for name in needs.get(seen, ())]
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting += needs.get(name, ())
+        return found
 
     def share(self) -> float:
         """Of the work, done: 0 to 1. What the cache serves counts as done."""

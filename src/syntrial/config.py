@@ -310,12 +310,19 @@ class StudyConfig(Config):
 
 
 def load_study(path: str | Path, changes: list[str] | None = None) -> StudyConfig:
-    """The study in a YAML file, with changes such as "gans.simple.epochs=5" on top.
+    """The study in a YAML file ("": all defaults), with changes such as "gans.simple.epochs=5" on top.
 
     Raises:
         ConfigError: no such file, not YAML, or a setting that is misspelt, impossible or contradicts another.
     """
-    path = Path(path)
+    content = {"name": Path(path).stem, **_stated(Path(path))} if str(path) else {}
+    for change in changes or []:
+        _apply(content, change)
+    return StudyConfig.of(content, where=Path(path).name)
+
+
+def _stated(path: Path) -> dict[str, Any]:
+    """What a study file holds."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
@@ -328,9 +335,7 @@ def load_study(path: str | Path, changes: list[str] | None = None) -> StudyConfi
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds a {type(content).__name__}; a study is settings by name, such as 'side: 64'")
-    for change in changes or []:
-        _apply(content, change)
-    return StudyConfig.of({"name": path.stem, **content}, where=path.name)
+    return content
 
 
 # The settings that are parameters of the pipeline, editable in its dashboard for one run.

@@ -57,6 +57,8 @@ class Verdict:
     def _reach(self) -> str:
         if self.standard_error == 0:
             return "neither seeds nor patients moved it, so how small an effect this study could have seen is unknown"
+        if self.metric != "loss" and self.smallest_effect > 1:
+            return "too few seeds or patients to see any effect, however large"
         return f"the smallest effect this study could have seen is {self.smallest_effect:.3f}"
 
     def _caveat(self) -> str:
@@ -107,7 +109,8 @@ def judge(
     )
     standard_error, freedom = _spread(difference_S, resampled_SR, groups)
     difference, reach = float(difference_S.mean()), student_quantile(1 - error / 2, freedom)
-    low, high = difference - reach * standard_error, difference + reach * standard_error
+    most = math.inf if metric == "loss" else 1.0  # shares and areas cannot differ by more
+    low, high = max(-most, difference - reach * standard_error), min(most, difference + reach * standard_error)
     return Verdict(
         answer=_answer(low, high, metric),
         difference=difference,
