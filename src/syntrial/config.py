@@ -238,6 +238,11 @@ class CnnConfig(Config):
     epochs: int = setting(20, "passes over the arm `original`", UNSAID + "; more than 7, as its figure 10 shows", ge=1)
     batch: int = setting(32, "images", UNSAID + "; Keras' default", ge=2)
     lr: float = setting(1e-3, "Adam's learning rate", UNSAID + "; Keras' default", gt=0)
+    schedule: Literal["cosine", "constant"] = setting(
+        "cosine",
+        "how the learning rate goes: down to 0, or not at all",
+        UNSAID + "; with a constant one the last figures hang on the last few batches (Loshchilov and Hutter 2017)",
+    )
     weight_decay: float = setting(0.0, "AdamW's, per step and learning rate", UNSAID, ge=0)
 
 

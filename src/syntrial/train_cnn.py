@@ -79,6 +79,7 @@ class Plan:
     steps: int
     batch: int
     per_epoch: int
+    config: CnnConfig
 
     @classmethod
     def of(cls, material: Material, config: CnnConfig) -> Plan:
@@ -86,7 +87,12 @@ class Plan:
         own = len(material.train.rows)
         batch = min(config.batch, own)
         per_epoch = math.ceil((own if material.protocol == "as_printed" else material.original_images) / batch)
-        return cls(config.epochs * per_epoch, batch, per_epoch)
+        return cls(config.epochs * per_epoch, batch, per_epoch, config)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step; cosine: Loshchilov and Hutter 2017, eq. 5, without restarts."""
+        falls = self.config.schedule == "cosine"
+        return self.config.lr * (0.5 + 0.5 * math.cos(math.pi * step / self.steps) if falls else 1.0)
 
 
 @dataclass(frozen=True)
@@ -194,6 +200,7 @@ def learn(
         torch.manual_seed(
             seed_for(seed, "classifier", step)
         )  # a function of the step alone, so a resumed run repeats it
+        learner.optimiser.lr = plan.rate(step)
         learner.running += update(learner, *batches(step), material.online)
         done = step + 1
         if done % plan.per_epoch == 0:
