@@ -45,7 +45,9 @@ def planned(study: StudyConfig, counts: Counts, speed: Speed) -> list[Planned]:
     real = _light("ingest", {"kind": "images", **size}, counts.total)
     second = _light("ingest", {"kind": "second test set", **size}, counts.external)
     faces = _faces(study, counts, speed)
-    trials = [box for protocol in PROTOCOLS for box in _trial(study, counts, speed, protocol, [real, second], faces[-1:])]
+    trials = [
+        box for protocol in PROTOCOLS for box in _trial(study, counts, speed, protocol, [real, second], faces[-1:])
+    ]
     before = [real, second, *faces, *trials, *_full_size(study, counts, speed)]
     return [*before, _light("report", {}, 0, before)]
 
@@ -99,9 +101,16 @@ def _trial(
     divided = _light("split", {"protocol": protocol, "kind": f"{study.side}px"}, counts.total, sets)
     generators: list[Planned] = []
     for kind in kinds_of(study):
-        generators += _generators(study, counts, speed, protocol, kind, [divided, *(start if kind == "transfer" else [])])
+        generators += _generators(
+            study, counts, speed, protocol, kind, [divided, *(start if kind == "transfer" else [])]
+        )
     pooled = _light("pool", {"protocol": protocol}, counts.total, [divided, *generators])
-    return [divided, *generators, pooled, *(_classifier(study, counts, speed, protocol, arm, pooled) for arm in study.arms)]
+    return [
+        divided,
+        *generators,
+        pooled,
+        *(_classifier(study, counts, speed, protocol, arm, pooled) for arm in study.arms),
+    ]
 
 
 def _generators(
@@ -120,9 +129,7 @@ def _generators(
     return boxes
 
 
-def _classifier(
-    study: StudyConfig, counts: Counts, speed: Speed, protocol: str, arm: str, needs: Planned
-) -> Planned:
+def _classifier(study: StudyConfig, counts: Counts, speed: Speed, protocol: str, arm: str, needs: Planned) -> Planned:
     config: CnnConfig = study.classifier
     real = _training(study, counts.total, protocol)
     recipe = ARMS[arm]

@@ -21,10 +21,11 @@ from typing import Any
 from pipelines.graph import FACES, arguments_of
 from pipelines.plan import Counts, guessed, images_shown, measure, needed_s, planned
 from pipelines.watch import Planned, watch
-from syntrial import atomic, storage, table
+from syntrial import atomic, storage
 from syntrial.config import IngestConfig, StudyConfig, load_study
 from syntrial.errors import DataError, SyntrialError
-from syntrial.layouts import find
+from syntrial.reading.layouts import find
+from syntrial.reporting import table
 
 BROKEN = re.compile(r"syntrial\.errors\.\w+: (?P<sentence>.+)")
 TAIL = 25  # lines of the engine's log that are shown when a box fails by no fault of a person

@@ -15,8 +15,8 @@ from syntrial import atomic
 from syntrial.arms import ARMS
 from syntrial.config import CnnConfig, StudyConfig
 from syntrial.imageset import REAL, ImageSet, Row, Writer, sha256_of
-from syntrial.outcomes import Outcome, gathered, refuse_unequal
-from syntrial.results import PROTOCOLS, Results, results_of
+from syntrial.reporting.outcomes import Outcome, gathered, refuse_unequal
+from syntrial.reporting.results import PROTOCOLS, Results, results_of
 
 # How far an arm's classifier separates the classes on images of patients it has not seen, and on generated ones.
 STRENGTH = {
@@ -268,7 +268,7 @@ class Study:
 
 
 def results_in(folder: Path, study: StudyConfig | None = None, **changes: Any) -> Results:
-    """The dict of syntrial.results of a finished study in `folder`."""
+    """The dict of syntrial.reporting.results of a finished study in `folder`."""
     arguments = Study(study or small_study(), folder, **changes).build()
     whole = StudyConfig.of(arguments["study"])
     outcomes, images = outcomes_of(arguments), ImageSet.open(arguments["held_out_images"])

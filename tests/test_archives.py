@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from syntrial.archives import Limits, stored
 from syntrial.errors import DataError
+from syntrial.reading.archives import Limits, stored
 
 TARS = {".tar": "w:", ".tar.gz": "w:gz", ".tar.bz2": "w:bz2", ".tar.xz": "w:xz"}
 NAMES = ["a/plain.png", "a/胸部X線.png", "b/with space, comma.png", "b/x" + "x" * 180 + ".png"]

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from syntrial.archives import File, Store
 from syntrial.config import IngestConfig
-from syntrial.decode import strict, take
-from syntrial.dicom import pseudonym
-from syntrial.pixels import full_scale, squared
+from syntrial.reading.archives import File, Store
+from syntrial.reading.decode import strict, take
+from syntrial.reading.dicom import pseudonym
+from syntrial.reading.pixels import full_scale, squared
 
 ROOT = Path(__file__).parents[1]
 XRAY = next((ROOT / "data" / "sample" / "xray" / "normal").glob("*.png"))

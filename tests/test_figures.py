@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from syntrial import figures
 from syntrial.imageset import ImageSet
 from syntrial.metrics import auroc
+from syntrial.reporting import figures
 from tests.fake_scores import Study, outcomes_of, results_in, small_study
 
 

@@ -24,7 +24,7 @@ from syntrial import __version__
 from syntrial.cnns import CNNS
 from syntrial.config import CnnConfig, GanConfig, IngestConfig, StudyConfig, load_study, settings_of
 from syntrial.gans import GANS, LOSSES
-from syntrial.layouts import LAYOUTS
+from syntrial.reading.layouts import LAYOUTS
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "data" / "sample"

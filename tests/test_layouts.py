@@ -8,7 +8,7 @@ import pytest
 
 from syntrial.config import IngestConfig
 from syntrial.errors import DataError
-from syntrial.layouts import find
+from syntrial.reading.layouts import find
 
 SAMPLE = sorted((Path(__file__).parents[1] / "data" / "sample" / "xray" / "normal").glob("*.png"))
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from syntrial.likeness import alike, chest_likeness, close_pairs, fingerprint, thumbnail
-from syntrial.twins import CHESTS, NEGATIVE
+from syntrial.reading.likeness import alike, chest_likeness, close_pairs, fingerprint, thumbnail
+from syntrial.reading.twins import CHESTS, NEGATIVE
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = sorted((ROOT / "data" / "sample" / "xray").glob("*/*.png"))

@@ -4,7 +4,7 @@ import pytest
 
 from syntrial.errors import DataError, DegenerateError, LeakError
 from syntrial.imageset import ImageSet
-from syntrial.outcomes import Outcome, gathered, refuse_unequal
+from syntrial.reporting.outcomes import Outcome, gathered, refuse_unequal
 from tests.fake_scores import Study, edit_json, edit_rows, outcomes_of, small_study
 
 ARMS = ["original", "simple_gan", "duplicates"]

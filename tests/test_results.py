@@ -9,10 +9,10 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from syntrial.arms import ARMS
 from syntrial.errors import DegenerateError
 from syntrial.imageset import REAL, ImageSet
-from syntrial.outcomes import Outcome
-from syntrial.results import flat, judged, results_of, spread_of
-from syntrial.sentences import resized
-from syntrial.table import text
+from syntrial.reporting.outcomes import Outcome
+from syntrial.reporting.results import flat, judged, results_of, spread_of
+from syntrial.reporting.sentences import resized
+from syntrial.reporting.table import text
 from tests.fake_scores import Study, edit_json, edit_rows, outcomes_of, results_in, small_study
 
 

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from syntrial import sentences
 from syntrial.arms import ARMS
+from syntrial.reporting import sentences
 from tests.fake_scores import results_in, small_study
 
 PRINTED = [f"{arm.paper.val_accuracy:.4f}" for arm in ARMS.values() if arm.paper]

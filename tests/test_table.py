@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from syntrial import table
 from syntrial.arms import ARMS
+from syntrial.reporting import table
 from tests.fake_scores import results_in, small_study
 
 

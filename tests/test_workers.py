@@ -15,9 +15,9 @@ XRAY = next((ROOT / "data" / "sample" / "xray" / "normal").glob("*.png"))
 PROGRAM = """
 import multiprocessing, sys, time
 from pathlib import Path
-from syntrial.archives import stored
+from syntrial.reading.archives import stored
 from syntrial.config import IngestConfig
-from syntrial.workers import take_all
+from syntrial.reading.workers import take_all
 if __name__ == "__main__":
     store, files = stored(Path(sys.argv[1]), Path(sys.argv[1]))
     for taken in take_all(store, files, 64, IngestConfig(), ""):

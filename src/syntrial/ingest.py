@@ -19,18 +19,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from syntrial import atomic, ledger, storage
-from syntrial.archives import Store
-from syntrial.candidates import ASIDE, DOCUMENTS, Candidate
+from syntrial import atomic, storage
 from syntrial.config import IngestConfig
-from syntrial.decode import Taken
 from syntrial.imageset import Row, Writer
-from syntrial.layouts import Found, find
-from syntrial.ledger import Record
 from syntrial.progress import Progress
-from syntrial.spool import Spool
-from syntrial.twins import settle
-from syntrial.workers import take_all
+from syntrial.reading import ledger
+from syntrial.reading.archives import Store
+from syntrial.reading.candidates import ASIDE, DOCUMENTS, Candidate
+from syntrial.reading.decode import Taken
+from syntrial.reading.layouts import Found, find
+from syntrial.reading.ledger import Record
+from syntrial.reading.spool import Spool
+from syntrial.reading.twins import settle
+from syntrial.reading.workers import take_all
 
 TABLE = "ingest.csv"
 KEPT = ("outcome", "reason", "detail", "width", "height", "white", "chest", "fingerprint", "sha256")

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from syntrial import __version__, atomic, sentences, table
+from syntrial import __version__, atomic
 from syntrial.config import StudyConfig
-from syntrial.figures import Picture, draw_all
 from syntrial.imageset import ImageSet, about_parent
-from syntrial.outcomes import Outcome, gathered, refuse_unequal
-from syntrial.page import document
 from syntrial.progress import Progress
-from syntrial.results import Results, flat, judged, results_of
-from syntrial.sections import all_sections, opening
+from syntrial.reporting import sentences, table
+from syntrial.reporting.figures import Picture, draw_all
+from syntrial.reporting.outcomes import Outcome, gathered, refuse_unequal
+from syntrial.reporting.page import document
+from syntrial.reporting.results import Results, flat, judged, results_of
+from syntrial.reporting.sections import all_sections, opening
 
 
 def report(

@@ -8,7 +8,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any
 
-from syntrial.results import JUDGING, PROTOCOLS, Results, entries, judged
+from syntrial.reporting.results import JUDGING, PROTOCOLS, Results, entries, judged
 
 # column, our number, the paper's. Its training figures are running ones, so ours beside them are too.
 COLUMNS = (

@@ -7,8 +7,8 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from syntrial.archives import File
 from syntrial.errors import DataError
+from syntrial.reading.archives import File
 
 # Why a file is not even read. None of these was an image to take, so none counts as lost.
 ASIDE = {

@@ -23,8 +23,8 @@ from PIL import Image
 from syntrial.arms import ARMS
 from syntrial.imageset import REAL, ImageSet
 from syntrial.metrics import Floats, roc_points
-from syntrial.outcomes import Outcome
-from syntrial.results import JUDGING, Results, judged
+from syntrial.reporting.outcomes import Outcome
+from syntrial.reporting.results import JUDGING, Results, judged
 from syntrial.verdict import LOWER_IS_BETTER, NAMES
 
 FIRST_CURVE = {

@@ -15,12 +15,12 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from syntrial import dicom
-from syntrial.archives import DAMAGED, File, Store
 from syntrial.config import IngestConfig
 from syntrial.imageset import Pixels, sha256_of
-from syntrial.likeness import chest_likeness, fingerprint, thumbnail
-from syntrial.pixels import ImageError, from_numbers, refuse_blank, squared
+from syntrial.reading import dicom
+from syntrial.reading.archives import DAMAGED, File, Store
+from syntrial.reading.likeness import chest_likeness, fingerprint, thumbnail
+from syntrial.reading.pixels import ImageError, from_numbers, refuse_blank, squared
 
 MAX_FILE_BYTES = 2**30  # a file is decoded in memory
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from syntrial.archives import File, Store, is_archive, printable, size_of, stored
-from syntrial.candidates import DOCUMENTS, Candidate, Layout, Read, basename, folders, table_rows
 from syntrial.config import IngestConfig
 from syntrial.errors import DataError
-from syntrial.publicsets import PUBLIC_SETS, SIGNS
+from syntrial.reading.archives import File, Store, is_archive, printable, size_of, stored
+from syntrial.reading.candidates import DOCUMENTS, Candidate, Layout, Read, basename, folders, table_rows
+from syntrial.reading.publicsets import PUBLIC_SETS, SIGNS
 
 MANIFEST = re.compile(r"^(?:[^/]+/)?manifest\.csv$")
 MANIFEST_COLUMNS = {

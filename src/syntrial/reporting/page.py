@@ -7,9 +7,9 @@ import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from syntrial.figures import Picture
-from syntrial.pagestyle import CSS
-from syntrial.table import Table
+from syntrial.reporting.figures import Picture
+from syntrial.reporting.pagestyle import CSS
+from syntrial.reporting.table import Table
 
 
 @dataclass(frozen=True)

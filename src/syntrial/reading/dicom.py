@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from syntrial.pixels import ImageError, full_scale
+from syntrial.reading.pixels import ImageError, full_scale
 
 COLOURS = (
     "RGB",

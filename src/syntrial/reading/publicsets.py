@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from syntrial.archives import File
-from syntrial.candidates import Candidate, Layout, Read, basename, folders, table_rows
 from syntrial.errors import DataError
+from syntrial.reading.archives import File
+from syntrial.reading.candidates import Candidate, Layout, Read, basename, folders, table_rows
 
 _COVID19_CLASS = "(?:Viral Pneumonia|COVID(?:-19)?|NORMAL)"
 

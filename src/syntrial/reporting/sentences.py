@@ -1,11 +1,11 @@
-"""What the numbers bear, in words, from the dict of syntrial.results; and what is true of every study."""
+"""What the numbers bear, in words, from the dict of syntrial.reporting.results; and what is true of every study."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from syntrial.results import Results, entries, judged
-from syntrial.table import figure, spread
+from syntrial.reporting.results import Results, entries, judged
+from syntrial.reporting.table import figure, spread
 
 CITATION = (
     "M. S. K. Sashank, V. S. Maddila, V. Boddu, Y. Radhika: Efficient deep learning based data augmentation "

@@ -6,9 +6,9 @@ from collections import defaultdict
 
 import numpy as np
 
-from syntrial.ledger import Record
-from syntrial.likeness import alike, close_pairs
-from syntrial.spool import Spool
+from syntrial.reading.ledger import Record
+from syntrial.reading.likeness import alike, close_pairs
+from syntrial.reading.spool import Spool
 
 NEGATIVE = -0.3  # correlation with a chest below which an image is called its negative; see likeness.chest_likeness
 CHESTS = 0.5  # median size of that correlation from which on a set is one of chest radiographs; portraits have 0.34

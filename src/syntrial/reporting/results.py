@@ -20,7 +20,7 @@ from syntrial.config import ReportConfig, StudyConfig, settings_of
 from syntrial.errors import DegenerateError
 from syntrial.imageset import REAL, ImageSet
 from syntrial.metrics import Floats, Ints, confusion_matrix, resample_groups, weighted_accuracy, weighted_auroc
-from syntrial.outcomes import Outcome, Predictions, Texts
+from syntrial.reporting.outcomes import Outcome, Predictions, Texts
 from syntrial.verdict import Verdict, judge
 
 PROTOCOLS = ("as_printed", "held_out")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from syntrial import sentences, table
 from syntrial.arms import ARMS
 from syntrial.config import StudyConfig, settings_of
-from syntrial.figures import TITLES, Picture
-from syntrial.page import Section, box, grid, listing, numeric, paragraph, picture, pictures, row_html
-from syntrial.results import PROTOCOLS, Results, entries, judged
+from syntrial.reporting import sentences, table
+from syntrial.reporting.figures import TITLES, Picture
+from syntrial.reporting.page import Section, box, grid, listing, numeric, paragraph, picture, pictures, row_html
+from syntrial.reporting.results import PROTOCOLS, Results, entries, judged
 from syntrial.verdict import NAMES
 
 SIGNS = {"helped": "▲", "no evidence": "●", "hurt": "▼"}

@@ -12,10 +12,10 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from syntrial.archives import File, Store
 from syntrial.config import IngestConfig
-from syntrial.decode import Taken, strict, take
 from syntrial.errors import ConfigError, DataError
+from syntrial.reading.archives import File, Store
+from syntrial.reading.decode import Taken, strict, take
 
 FEW_BYTES = 2**23  # of files; for fewer, starting processes takes longer than the work
 BATCH_FILES, BATCH_BYTES = 32, 2**22  # that one process gets, and hands back, at once

@@ -1,0 +1,1 @@
+"""From scores to pages, pictures and tables: what the verb `report` is made of."""
