@@ -1,4 +1,5 @@
-"""The child process that runs the graph through kfp.local. `run` watches it from outside, so that a person sees progress and not a log.
+"""The child process that runs the graph through kfp.local. `run` watches it from outside, so that a person sees
+progress and not a log.
 
 `python -m pipelines.engine FOLDER` reads FOLDER/run.json and writes FOLDER/done.json when all has ended well.
 """

@@ -1,7 +1,7 @@
 """The graph: the only place that knows the order of the verbs.
 
-Its shape follows the study (which kinds of generators its arms need, whether sizes are compared); everything else is a parameter, so
-one compiled pipeline serves any classes, arms and numbers.
+Its shape follows the study (which kinds of generators its arms need, whether sizes are compared); everything else is a
+parameter, so one compiled pipeline serves any classes, arms and numbers.
 """
 
 from collections.abc import Callable
@@ -22,6 +22,13 @@ from syntrial.config import StudyConfig, numbers_of
 
 FACES = "faces"  # the one class of the set that a transfer starts from
 ALL = "*"  # one conditional generator of all classes
+
+
+class Trial(NamedTuple):
+    """What one protocol hands on: the scores of each arm, and the pooled images they were chosen from."""
+
+    scores: List[Dataset]  # noqa: UP006
+    images: Dataset
 
 
 def kinds_of(study: StudyConfig) -> list[str]:
@@ -83,7 +90,7 @@ def graph(study: StudyConfig) -> Callable[..., Any]:
         conventional: dict,
         classifier: dict,
         faces_generator: Input[Model] = None,
-    ) -> NamedTuple("Trial", scores=List[Dataset], images=Dataset):  # noqa: UP006
+    ) -> Trial:
         parts = split(images=images, external=external, protocol=protocol, settings=split_settings)
         parts.set_display_name("divide")
         divided = parts.outputs["parts"]
@@ -105,8 +112,7 @@ def graph(study: StudyConfig) -> Callable[..., Any]:
                 settings=classifier,
                 augmentation=conventional,
             ).set_display_name("train classifier")
-        outputs = NamedTuple("Trial", scores=List[Dataset], images=Dataset)  # noqa: UP006
-        return outputs(scores=dsl.Collected(trained_arm.outputs["scores"]), images=pooled.outputs["images"])
+        return Trial(scores=dsl.Collected(trained_arm.outputs["scores"]), images=pooled.outputs["images"])
 
     @dsl.pipeline(name="syntrial", description="A controlled trial for synthetic training images")
     def whole(

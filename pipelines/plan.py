@@ -1,4 +1,6 @@
-"""What a study will do before it does it: the boxes in the order in which they start, the images each works through, and the cost."""
+"""What a study will do before it does it: the boxes in the order in which they start, the images each works through,
+and the cost.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ def images_shown(boxes: list[Planned], verb: str) -> int:
 
 
 def measure(study: StudyConfig, seconds: float = 2.0) -> Speed:
-    """A short measurement with the study's own networks on random images. Takes about twice `seconds`, and the import of torch."""
+    """A short measurement with the study's own networks on random images. Takes about twice `seconds`, and the
+    import of torch.
+    """
     import torch
 
     from syntrial import machine, train_cnn, train_gan
@@ -87,7 +91,9 @@ def measure(study: StudyConfig, seconds: float = 2.0) -> Speed:
 
 
 def guessed(study: StudyConfig) -> Speed:
-    """Speeds without measuring, from those seen once on a CPU core; what the boxes really take corrects them while they run."""
+    """Speeds without measuring, from those seen once on a CPU core; what the boxes really take corrects them while
+    they run.
+    """
     gan, classifier = study.gans.simple, study.classifier
     return Speed(
         gan=350 * (64 / study.side) ** 2 * (16 / gan.width) ** 1.4,

@@ -57,7 +57,9 @@ def add_to(commands: Any) -> None:
 
 
 def run(flags: argparse.Namespace) -> int:
-    """Runs a study, or says what it would cost. Returns the exit code; raises SyntrialError for what a person can mend."""
+    """Runs a study, or says what it would cost. Returns the exit code; raises SyntrialError for what a person can
+    mend.
+    """
     study = load_study(flags.study, flags.set)
     uris = {name: getattr(flags, name) for name in ("data", "faces", "external")}
     if flags.dry_run:
@@ -106,13 +108,16 @@ def _finish(folder: Path, store: Path) -> int:
     collect(report, store / "artifacts", folder / "artifacts")
     print(table.text(results, width=min(160, max(100, shutil.get_terminal_size((120, 24)).columns))))
     print(
-        f"\n{_short(folder)}/report.html has the whole report; table.md, table.csv, results.json and figures/ lie beside it"
+        f"\n{_short(folder)}/report.html has the whole report; "
+        "table.md, table.csv, results.json and figures/ lie beside it"
     )
     return 0
 
 
 def collect(report: Path, artifacts: Path, into: Path) -> None:
-    """Everything a report descends from, found by the digests its parents are recorded under, linked into one folder."""
+    """Everything a report descends from, found by the digests its parents are recorded under, linked into one
+    folder.
+    """
     known = {}
     for path in artifacts.glob("*/**/about.json"):
         about = json.loads(path.read_text(encoding="utf-8"))
@@ -168,7 +173,8 @@ def _dry_run(study: StudyConfig, uris: dict[str, str]) -> int:
     at_once = 2
     print(
         f"{len(boxes)} boxes; {images_shown(boxes, 'train_gan'):,} images shown to generators, "
-        f"{images_shown(boxes, 'train_cnn'):,} to classifiers; measured here just now: {speed.gan:,.0f} and {speed.cnn:,.0f} images/s; "
+        f"{images_shown(boxes, 'train_cnn'):,} to classifiers; "
+        f"measured here just now: {speed.gan:,.0f} and {speed.cnn:,.0f} images/s; "
         f"about {needed_s(boxes, at_once) / 60:,.0f} minutes with {at_once} boxes of a loop side by side"
     )
     return 0

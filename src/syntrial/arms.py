@@ -16,7 +16,9 @@ class PaperRow:
 
 @dataclass(frozen=True)
 class Arm:
-    """What an arm trains on. Every arm has the same classifier, the same seeds and, held out, the same number of steps."""
+    """What an arm trains on. Every arm has the same classifier, the same seeds and, held out, the same number of
+    steps.
+    """
 
     title: str
     generator: str = ""  # the kind of generator whose images are added: "simple", "transfer" or none
@@ -28,7 +30,8 @@ class Arm:
     paper: PaperRow | None = None
 
 
-# The paper prints 0.6700 as D3's training loss; its text says 0.0670, and 0.67 is near chance (ln 2), which 97.7 % contradicts.
+# The paper prints 0.6700 as D3's training loss; its text says 0.0670, and 0.67 is near chance (ln 2), which 97.7 %
+# contradicts.
 ARMS: dict[str, Arm] = {
     "original": Arm("D1 original", paper=PaperRow("D1", 0.9348, 0.9259, 0.1595, 0.3016)),
     "conventional": Arm(
@@ -55,7 +58,9 @@ ARMS: dict[str, Arm] = {
 
 
 def control_of(arm: str, arms: list[str]) -> str:
-    """The arm that `arm` is judged against among those of a study: its own control, else the originals, else none ("")."""
+    """The arm that `arm` is judged against among those of a study: its own control, else the originals, else none
+    ("").
+    """
     for candidate in (ARMS[arm].control, "original"):
         if candidate in arms and candidate != arm:
             return candidate

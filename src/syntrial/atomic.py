@@ -1,4 +1,6 @@
-"""Nothing half-written is ever taken for whole: write beside the final name, then rename, which the file system does at once."""
+"""Nothing half-written is ever taken for whole: write beside the final name, then rename, which the file system does
+at once.
+"""
 
 import contextlib
 import fcntl
@@ -87,7 +89,9 @@ def locked(path: str | Path, waiting: str) -> Iterator[None]:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """JSON with sorted keys, so that equal content is equal bytes; refuses NaN and infinity, which JSON does not have."""
+    """JSON with sorted keys, so that equal content is equal bytes; refuses NaN and infinity, which JSON does not
+    have.
+    """
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
     write_bytes(path, (text + "\n").encode())
 

@@ -1,4 +1,5 @@
-"""Batches for the training device: an endless stream over shuffled images, and where it stands is a function of the step alone.
+"""Batches for the training device: an endless stream over shuffled images, and where it stands is a function of the
+step alone.
 
 The whole set lives on the device as uint8 where it fits; otherwise a thread reads ahead from the memory-mapped shards.
 

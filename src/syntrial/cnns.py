@@ -12,10 +12,11 @@ BLOCKS = 4  # the side is halved as often
 
 
 class Cnn(nn.Module):
-    """Four blocks of convolution, batch norm, ReLU and pooling, then the mean over the picture: (N, 1, S, S) -> (N, K) logits.
+    """Four blocks of convolution, batch norm, ReLU and pooling, then the mean over the picture: (N, 1, S, S) -> (N, K)
+    logits.
 
-    The mean over the picture instead of a flattened one lets the same network read any side, which the resize check needs, and
-    keeps it small enough for a few hundred images.
+    The mean over the picture instead of a flattened one lets the same network read any side, which the resize check
+    needs, and keeps it small enough for a few hundred images.
     """
 
     def __init__(self, classes: int, config: CnnConfig) -> None:

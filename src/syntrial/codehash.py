@@ -1,4 +1,6 @@
-"""Which code made a result: a hash over one module and all of the package that it imports, so that a cache forgets just in time."""
+"""Which code made a result: a hash over one module and all of the package that it imports, so that a cache forgets
+just in time.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ LIBRARIES = ("numpy", "pillow", "torch", "pydantic", "matplotlib", "pydicom")  #
 
 @cache
 def code_digest(module: str) -> str:
-    """Hash of `syntrial.<module>`, everything of syntrial it imports, and the versions of Python and the libraries beneath.
+    """Hash of `syntrial.<module>`, everything of syntrial it imports, and the versions of Python and the libraries
+    beneath.
 
     Equal as long as nothing changed that could change what the module computes; 16 hexadecimal digits.
     """

@@ -1,7 +1,7 @@
 """Every setting once: its name, default, unit, bounds, meaning, and where the value comes from.
 
-A study file states only what differs. Everything the reproduced paper leaves unsaid is a setting here, with our reason as its
-source, and appears with its value in the report.
+A study file states only what differs. Everything the reproduced paper leaves unsaid is a setting here, with our reason
+as its source, and appears with its value in the report.
 """
 
 from __future__ import annotations
@@ -22,14 +22,18 @@ UNSAID = "unsaid in the paper"
 
 
 def setting(default: Any, meaning: str, source: str, **bounds: Any) -> Any:
-    """One setting: what it means (with its unit), where its default comes from, and its bounds (ge, gt, le, lt, min_length)."""
+    """One setting: what it means (with its unit), where its default comes from, and its bounds (ge, gt, le, lt,
+    min_length).
+    """
     if isinstance(default, list | dict):
         return Field(default_factory=default.copy, description=meaning, json_schema_extra={"source": source}, **bounds)
     return Field(default, description=meaning, json_schema_extra={"source": source}, **bounds)
 
 
 class Config(BaseModel):
-    """Settings that belong together. Unknown names and impossible values are refused with the place and what would fit."""
+    """Settings that belong together. Unknown names and impossible values are refused with the place and what would
+    fit.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -222,7 +226,8 @@ class GansConfig(Config):
             here, there = getattr(self.transfer, name), getattr(self.faces, name)
             if here != there:
                 raise ValueError(
-                    f"transfer.{name} is {here!r} and faces.{name} is {there!r}; a transfer continues the faces' networks, so they must be equal"
+                    f"transfer.{name} is {here!r} and faces.{name} is {there!r}; "
+                    "a transfer continues the faces' networks, so they must be equal"
                 )
         if self.faces.conditional:
             raise ValueError("faces.conditional is true, but faces have one class; set it on simple and transfer")
@@ -309,7 +314,8 @@ class StudyConfig(Config):
             raise ValueError("classes may hold neither '/' nor '*', which name generators")
         if 0 < self.resize_check.full_side <= self.side:
             raise ValueError(
-                f"resize_check.full_side is {self.resize_check.full_side} and side is {self.side}; full size must be larger (0: no check)"
+                f"resize_check.full_side is {self.resize_check.full_side} and side is {self.side}; "
+                "full size must be larger (0: no check)"
             )
         return self
 

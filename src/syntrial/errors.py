@@ -1,4 +1,6 @@
-"""What can go wrong by somebody's choice or data, so that it can be told from a bug: these end in one sentence and exit code 2."""
+"""What can go wrong by somebody's choice or data, so that it can be told from a bug: these end in one sentence and
+exit code 2.
+"""
 
 
 class SyntrialError(Exception):

@@ -23,7 +23,9 @@ ALL = "*"  # in place of a class: one conditional generator of all classes
 
 @dataclass(frozen=True)
 class Generator:
-    """A folder: generator.safetensors (the averaged weights), discriminator.safetensors, about.json, lineage.csv, curves, pictures."""
+    """A folder: generator.safetensors (the averaged weights), discriminator.safetensors, about.json, lineage.csv,
+    curves, pictures.
+    """
 
     folder: Path
     about: dict[str, Any]
@@ -83,7 +85,8 @@ class Generator:
         for name, value in weights.items():
             if name not in own or not _covers(value, own[name]):
                 raise ConfigError(
-                    f"{self.about['name']} ({self.about['side']} px, width {self.config.width}) cannot be continued here: its {part} "
+                    f"{self.about['name']} ({self.about['side']} px, width {self.config.width}) cannot be "
+                    f"continued here: its {part} "
                     f"differs at {name}; side, width, latent and normalisation must be the same"
                 )
             own[name] = _widened(value, own[name])
@@ -95,7 +98,9 @@ def _covers(value: Tensor, own: Tensor) -> bool:
 
 
 def _widened(value: Tensor, own: Tensor) -> Tensor:
-    """`value` where it covers `own`, whose further rows (the classes a conditional generator is told) stay as they are."""
+    """`value` where it covers `own`, whose further rows (the classes a conditional generator is told) stay as they
+    are.
+    """
     if value.shape == own.shape:
         return value
     own = own.clone()

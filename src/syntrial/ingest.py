@@ -50,8 +50,8 @@ def ingest(
     """Reads every image of the classes asked for and writes one image set of `side` px, with `ingest.csv` in it.
 
     Args:
-        data: a folder, an archive or a CSV manifest, here or in an object store (a path or URI); an empty one gives an image set
-            without images.
+        data: a folder, an archive or a CSV manifest, here or in an object store (a path or URI); an empty one gives an
+            image set without images.
         classes: labels in the order of the study, found by name; a single one may stand for a plain folder of images.
         name: what the images are called where several sets are spoken of.
         salt: secret that patients' numbers from DICOM files are hashed with; the same in all runs that are compared.

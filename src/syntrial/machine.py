@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 def device() -> torch.device:
-    """The GPU where there is one, else the CPU; SYNTRIAL_DEVICE (cpu, cuda, cuda:1) overrules. Sets the number of threads too.
+    """The GPU where there is one, else the CPU; SYNTRIAL_DEVICE (cpu, cuda, cuda:1) overrules. Sets the number of
+    threads too.
 
     Threads: SYNTRIAL_THREADS, else torch's own choice. The same number gives the same bits on a CPU.
 
@@ -36,8 +37,8 @@ def device() -> torch.device:
             f"SYNTRIAL_DEVICE is {wanted!r}, which this machine does not have; cpu always works"
         ) from None
     if chosen.type == "cuda":
-        # Not torch.use_deterministic_algorithms, which imports torch's compiler: four seconds a box. On a CPU everything used here is
-        # deterministic; on a GPU cuDNN's choice of algorithm is what is not.
+        # Not torch.use_deterministic_algorithms, which imports torch's compiler: four seconds a box. On a CPU
+        # everything used here is deterministic; on a GPU cuDNN's choice of algorithm is what is not.
         torch.backends.cudnn.deterministic = True
         torch.set_float32_matmul_precision("high")  # TF32: GAN and CNN training do not notice the ten bits of mantissa
         torch.backends.cudnn.allow_tf32 = True
@@ -45,7 +46,9 @@ def device() -> torch.device:
 
 
 def description(chosen: torch.device) -> dict[str, Any]:
-    """What could change a number from one machine to the next, JSON-ready and without anything that names the machine."""
+    """What could change a number from one machine to the next, JSON-ready and without anything that names the
+    machine.
+    """
     import numpy as np
     import torch
 

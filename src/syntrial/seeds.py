@@ -4,7 +4,9 @@ import hashlib
 
 
 def seed_for(*parts: object) -> int:
-    """A number in [0, 2**63) that depends on the parts alone, such as (seed, "gan", step). Different parts, unrelated numbers."""
+    """A number in [0, 2**63) that depends on the parts alone, such as (seed, "gan", step). Different parts,
+    unrelated numbers.
+    """
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 

@@ -1,7 +1,7 @@
 """Verb: an image set and a protocol -> the same images, each with its part: train, val or test.
 
-`as_printed`: the GANs and the classifiers get every image; `pool` then lets a random share of all images validate, as the paper did.
-`held_out`: whole groups (patients) train, validate or test, so that nobody is judged on who was seen.
+`as_printed`: the GANs and the classifiers get every image; `pool` then lets a random share of all images validate, as
+the paper did. `held_out`: whole groups (patients) train, validate or test, so that nobody is judged on who was seen.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ PARTS = {"as_printed": ("train",), "held_out": ("train", "val", "test")}
 def split(
     images: str | Path, out: str | Path, *, protocol: str, config: SplitConfig, external: str | Path = ""
 ) -> dict[str, float]:
-    """Divides `images`; the images of the set `external`, if it has any, join as the part "external", which never trains.
+    """Divides `images`; the images of the set `external`, if it has any, join as the part "external", which never
+    trains.
 
-    A group's place depends on the seed and on the group alone: adding images never moves one that was there. Each class is divided
-    by the same shares; a class that ends up without patients in a part is refused. Parts that the data's owner gave (a column of
-    the manifest, a public set's own test folder) are kept: held out they are what they are called, as printed an official test
-    image stays out altogether.
+    A group's place depends on the seed and on the group alone: adding images never moves one that was there. Each class
+    is divided by the same shares; a class that ends up without patients in a part is refused. Parts that the data's
+    owner gave (a column of the manifest, a public set's own test folder) are kept: held out they are what they are
+    called, as printed an official test image stays out altogether.
 
     Returns:
         Images in each part.

@@ -30,7 +30,7 @@ def synthesize(generator: str | Path, out: str | Path, *, count: int) -> dict[st
     if count < 1:
         raise ConfigError(f"images_per_class is {count}; it must be 1 or more")
     source, device = Generator.open(generator), machine.device()
-    network = source.network().to(device, memory_format=torch.channels_last)
+    network = source.network().to(device).to(memory_format=torch.channels_last)
     about, config = source.about, source.config
     labels = about["classes"] if about["label"] == ALL else [about["label"]]
     named = {key: about[key] for key in ("protocol", "kind", "label")}

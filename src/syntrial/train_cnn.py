@@ -1,7 +1,7 @@
 """Verb: a pooled image set and an arm -> classifiers (one a seed), their curves and scores.
 
-Every arm has the same network and settings. As printed each arm passes its own images equally often; held out each arm takes as
-many optimiser steps as the arm `original`.
+Every arm has the same network and settings. As printed each arm passes its own images equally often; held out each arm
+takes as many optimiser steps as the arm `original`.
 
 Shapes: B batch, N images, K classes, S side.
 """
@@ -74,7 +74,9 @@ class Learner:
 
 @dataclass(frozen=True)
 class Plan:
-    """How far a classifier learns: `steps` updates of `batch` images, with a row of the curve after each `per_epoch` steps."""
+    """How far a classifier learns: `steps` updates of `batch` images, with a row of the curve after each `per_epoch`
+    steps.
+    """
 
     steps: int
     batch: int
@@ -142,34 +144,14 @@ def train_cnn(
             _trained(material, plan, seed, config, keep, device, Seat(progress, plan, number))
             for number, (seed, keep) in enumerate(zip(seeds, keeps, strict=True))
         ]
-    judged = {seed: _judgements(learner.network, material) for seed, learner in zip(seeds, learners, strict=True)}
-    figures = {
-        str(seed): {"train": _last_training(learner), **_scores(judged[seed], material)}
-        for seed, learner in zip(seeds, learners, strict=True)
-    }
     about = {
-        "verb": "train_cnn",
-        "protocol": material.protocol,
-        "arm": arm,
-        "classes": whole.classes,
+        **_about(whole, material, plan, augmentation, device),
         "seeds": seeds,
-        "side": whole.side,
-        "config": config.model_dump(),
-        "conventional": augmentation.model_dump(),
-        "steps": plan.steps,
-        "epochs": plan.steps * plan.batch / len(material.train.rows),
         "parameters": sum(weight.numel() for weight in learners[0].network.parameters()),
-        **describe(material),
-        "machine": machine.description(device),
-        "parents": [about_parent(whole.about)],
     }
+    by_seed = dict(zip(seeds, learners, strict=True))
     with atomic.new_folder(out) as draft:
-        for seed, learner in zip(seeds, learners, strict=True):
-            weights = {name: value.contiguous().cpu() for name, value in learner.network.state_dict().items()}
-            save_file(weights, draft / f"classifier-{seed}.safetensors")
-        _write_table(draft / "curves.csv", CURVE, [row for learner in learners for row in learner.curve])
-        _write_predictions(draft / "predictions.csv", judged, material)
-        atomic.write_json(draft / "scores.json", {"seeds": figures, **_curves_of(judged, material)})
+        figures = _write(draft, by_seed, material)
         atomic.write_json(draft / "about.json", {**about, "digest": _digest(draft)})
     for keep in keeps:
         keep.clear(mirror=False)  # the mirror's outlive a failed upload of the output
@@ -179,7 +161,7 @@ def train_cnn(
 def begin(classes: int, seed: int, config: CnnConfig, device: torch.device) -> Learner:
     """A classifier before its first step; the same weights for a seed in every arm."""
     torch.manual_seed(seed_for(seed, "classifier weights"))
-    network = CNNS[config.architecture](classes, config).to(device, memory_format=torch.channels_last)
+    network = CNNS[config.architecture](classes, config).to(device).to(memory_format=torch.channels_last)
     optimiser = Adam(network.parameters(), config.lr, weight_decay=config.weight_decay)
     return Learner(network, optimiser, torch.zeros(2, device=device))
 
@@ -297,7 +279,8 @@ def _row(learner: Learner, material: Material, plan: Plan, seed: int, step: int)
     right, loss = (learner.running / (plan.per_epoch * plan.batch)).tolist()
     if not math.isfinite(loss):
         raise TrainingError(
-            f"classifier of {material.arm}, seed {seed}: its loss is {loss} at step {step}; a smaller classifier.lr is the usual cure"
+            f"classifier of {material.arm}, seed {seed}: its loss is {loss} at step {step}; "
+            "a smaller classifier.lr is the usual cure"
         )
     row = [seed, step // plan.per_epoch, step, right, loss]
     for part in (material.train, material.judged["val"]):
@@ -306,12 +289,48 @@ def _row(learner: Learner, material: Material, plan: Plan, seed: int, step: int)
     return row
 
 
+def _about(
+    whole: ImageSet, material: Material, plan: Plan, augmentation: AugmentConfig, device: torch.device
+) -> dict[str, Any]:
+    return {
+        "verb": "train_cnn",
+        "protocol": material.protocol,
+        "arm": material.arm,
+        "classes": whole.classes,
+        "side": whole.side,
+        "config": plan.config.model_dump(),
+        "conventional": augmentation.model_dump(),
+        "steps": plan.steps,
+        "epochs": plan.steps * plan.batch / len(material.train.rows),
+        **describe(material),
+        "machine": machine.description(device),
+        "parents": [about_parent(whole.about)],
+    }
+
+
+def _write(draft: Path, learners: dict[int, Learner], material: Material) -> dict[str, dict[str, dict[str, float]]]:
+    """Weights, curves, predictions and scores; returns the last by seed and part."""
+    judged = {seed: _judgements(learner.network, material) for seed, learner in learners.items()}
+    figures = {
+        str(seed): {"train": _last_training(learner), **_scores(judged[seed], material)}
+        for seed, learner in learners.items()
+    }
+    for seed, learner in learners.items():
+        weights = {name: value.contiguous().cpu() for name, value in learner.network.state_dict().items()}
+        save_file(weights, draft / f"classifier-{seed}.safetensors")
+    _write_table(draft / "curves.csv", CURVE, [row for learner in learners.values() for row in learner.curve])
+    _write_predictions(draft / "predictions.csv", judged, material)
+    atomic.write_json(draft / "scores.json", {"seeds": figures, **_curves_of(judged, material)})
+    return figures
+
+
 def _every_class_is_judged(material: Material) -> None:
     for name, part in material.judged.items():
         missing = [label for number, label in enumerate(material.classes) if number not in part.label_N]
         if missing:
             raise DegenerateError(
-                f"{material.arm}, {material.protocol}: the {name} part has no image of {missing[0]}; it cannot be judged"
+                f"{material.arm}, {material.protocol}: the {name} part has no image of {missing[0]}; "
+                "it cannot be judged"
             )
 
 
@@ -337,7 +356,7 @@ def _curves_of(judged: dict[int, dict[str, Probabilities]], material: Material) 
     """Over all seeds: summed confusion matrices, ROC points of the mean probabilities, and intervals."""
     return {
         "confusion": {
-            name: sum(confusion_matrix(found[name], part.label_N) for found in judged.values()).tolist()
+            name: np.sum([confusion_matrix(found[name], part.label_N) for found in judged.values()], axis=0).tolist()
             for name, part in material.judged.items()
         },
         "roc": {name: _roc(_mean_over_seeds(judged, name), part.label_N) for name, part in material.judged.items()},

@@ -27,7 +27,7 @@ from syntrial.config import GanConfig
 from syntrial.errors import ConfigError, DataError, TrainingError
 from syntrial.gans import GANS, LOSSES, gradient_penalty
 from syntrial.generators import ALL, Generator
-from syntrial.imageset import ImageSet, Lineage, about_parent
+from syntrial.imageset import ImageSet, about_parent
 from syntrial.progress import Progress
 from syntrial.seeds import seed_for
 
@@ -54,7 +54,8 @@ class Players:
 def train_gan(
     images: str | Path, out: str | Path, *, kind: str, label: str, config: GanConfig, start: str | Path = ""
 ) -> dict[str, float]:
-    """Trains a generator on the rows of `images` that train and bear `label` ("*": all classes, one conditional generator).
+    """Trains a generator on the rows of `images` that train and bear `label` ("*": all classes, one conditional
+    generator).
 
     Args:
         kind: "faces", "simple" or "transfer"; with the label, the generator's name.
@@ -67,64 +68,107 @@ def train_gan(
         ConfigError: a transfer without a start, or from other networks; an unknown class.
         TrainingError: losses that are not finite, or a collapsed generator; the last good checkpoint is kept.
     """
-    whole = ImageSet.open(images)
-    chosen = _chosen(whole, label, config)
+    task = Task.of(ImageSet.open(images), kind, label, config, start)
     device = machine.device()
-    source = _start(kind, start)
-    name = f"{kind}/{label}"
-    lineage: Lineage = {name: whole.ancestors(chosen) | (source.ancestors if source else set())}
-    players = begin(whole.side, len(whole.classes) if label == ALL else 0, config, name, device, source)
-    checkpoints = Checkpoints(
-        key_for(
-            whole.digest,
-            name,
-            config.model_dump(),
-            source.digest if source else "",
-            code_digest("train_gan"),
-            str(device),
-        )
-    )
-    batches = Batches(
-        lambda positions: whole.pixels(np.asarray(chosen)[positions]),
-        np.array([whole.classes.index(whole.rows[i].label) for i in chosen]),
-        side=whole.side,
-        batch=config.batch,
-        seed=seed_for(config.seed, name, "order"),
-        device=device,
-    )
-    steps = math.ceil(config.epochs * len(chosen) / (batches.batch * config.discriminator_steps))
+    players = begin(task.images.side, task.classes, config, task.name, device, task.source)
+    batches = task.batches(device)
+    steps = math.ceil(config.epochs * len(task.positions) / (batches.batch * config.discriminator_steps))
     shown = steps * batches.batch * config.discriminator_steps
-    protocol = whole.about.get("division", {}).get("protocol", "")
-    with (
-        checkpoints.owned(),
-        Progress("train_gan", shown, protocol=protocol, kind=kind, label=label) as progress,
-    ):
-        learn(players, batches, steps, config, name, checkpoints, progress)
+    checkpoints = Checkpoints(task.key(device))
+    progress = Progress("train_gan", shown, protocol=task.protocol, kind=kind, label=label)
+    with checkpoints.owned(), progress:
+        learn(players, batches, steps, config, task.name, checkpoints, progress)
         batches.close()
+        final = dict(zip(COLUMNS, players.curve[-1], strict=True))
         about = {
-            "verb": "train_gan",
-            "name": name,
-            "protocol": protocol,
-            "kind": kind,
-            "label": label,
-            "side": whole.side,
-            "classes": whole.classes,
-            "config": config.model_dump(),
-            "real_images": len(chosen),
+            **task.about(device),
             "steps": steps,
             "images_shown": shown,
-            "started_from": source.about["name"] if source else "",
-            "final": dict(zip(COLUMNS, players.curve[-1], strict=True)),
-            "diversity": players.curve[-1][-1],
-            "machine": machine.description(device),
-            "parents": [about_parent(whole.about), *([about_parent(source.about)] if source else [])],
+            "final": final,
+            "diversity": final["diversity"],
         }
         with atomic.new_folder(out) as draft:
-            Generator.write(draft, about, players.average, players.discriminator, lineage)
+            Generator.write(draft, about, players.average, players.discriminator, {task.name: task.ancestors})
             _write_curve(draft / "curves.csv", players.curve)
             _sheet(players.pictures).save(draft / "samples.png")
         checkpoints.clear(mirror=False)  # the mirror's outlive a failed upload of the output
-    return {**about["final"], "images_shown": float(shown)}
+    return {**final, "images_shown": float(shown)}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one generator learns from: the rows of an image set, and the generator it continues, if any."""
+
+    images: ImageSet
+    positions: list[int]
+    kind: str
+    label: str
+    config: GanConfig
+    source: Generator | None
+
+    @classmethod
+    def of(cls, images: ImageSet, kind: str, label: str, config: GanConfig, start: str | Path) -> Task:
+        """Raises ConfigError where kind, label, settings and start do not fit together; DataError for too few
+        images.
+        """
+        return cls(images, _chosen(images, label, config), kind, label, config, _start(kind, start))
+
+    @property
+    def name(self) -> str:
+        """The generator's."""
+        return f"{self.kind}/{self.label}"
+
+    @property
+    def classes(self) -> int:
+        """That the generator is told; 0 where it knows one only."""
+        return len(self.images.classes) if self.label == ALL else 0
+
+    @property
+    def protocol(self) -> str:
+        """Under which the images were divided; "" where they were not."""
+        return str(self.images.about.get("division", {}).get("protocol", ""))
+
+    @property
+    def ancestors(self) -> set[tuple[str, str]]:
+        """(sha256, group) of every real image the generator will have seen, those of its start included."""
+        return self.images.ancestors(self.positions) | (self.source.ancestors if self.source else set())
+
+    def key(self, device: torch.device) -> str:
+        """Of its checkpoints: equal for equal work only."""
+        start = self.source.digest if self.source else ""
+        return key_for(
+            self.images.digest, self.name, self.config.model_dump(), start, code_digest("train_gan"), str(device)
+        )
+
+    def batches(self, device: torch.device) -> Batches:
+        """The images it learns from, in an order that is its own."""
+        positions = np.asarray(self.positions)
+        return Batches(
+            lambda chosen: self.images.pixels(positions[chosen]),
+            np.array([self.images.classes.index(self.images.rows[i].label) for i in self.positions]),
+            side=self.images.side,
+            batch=self.config.batch,
+            seed=seed_for(self.config.seed, self.name, "order"),
+            device=device,
+        )
+
+    def about(self, device: torch.device) -> dict[str, Any]:
+        """What a reader should know of the generator, as far as it is known beforehand."""
+        parents = [self.images.about, *([self.source.about] if self.source else [])]
+        return {
+            "verb": "train_gan",
+            "name": self.name,
+            "protocol": self.protocol,
+            "kind": self.kind,
+            "label": self.label,
+            "side": self.images.side,
+            "classes": self.images.classes,
+            "config": self.config.model_dump(),
+            "real_images": len(self.positions),
+            "started_from": self.source.about["name"] if self.source else "",
+            "machine": machine.description(device),
+            "parents": [about_parent(parent) for parent in parents],
+        }
 
 
 def begin(
@@ -140,7 +184,9 @@ def begin(
         if config.transfer_discriminator:
             source.load_into(discriminator, "discriminator")
     # Channels last: measured a seventh to a quarter faster on CPUs, and what a GPU's convolutions want.
-    generator, discriminator = (net.to(device, memory_format=torch.channels_last) for net in (generator, discriminator))
+    generator, discriminator = (
+        net.to(device).to(memory_format=torch.channels_last) for net in (generator, discriminator)
+    )
     return Players(
         generator,
         discriminator,
@@ -189,7 +235,7 @@ def learn(
 
 
 def update(players: Players, reals: list[tuple[Tensor, Tensor]], config: GanConfig) -> Tensor:
-    """One step of both players, in the order of Goodfellow et al. 2014, algorithm 1: the discriminator's updates, then the generator's.
+    """One step of both players, in the order of Goodfellow et al. 2014, algorithm 1: discriminator, then generator.
 
     Args:
         reals: for each update of the discriminator images (B, 1, S, S) and labels (B,).
@@ -205,7 +251,7 @@ def update(players: Players, reals: list[tuple[Tensor, Tensor]], config: GanConf
         on_real, on_fake = D(real, label), D(fake, label)
         loss_d = loss.discriminator(on_real, on_fake)
         if loss.penalised:
-            loss_d = loss_d + config.gradient_penalty * gradient_penalty(lambda x, y=label: D(x, y), real, fake)
+            loss_d = loss_d + config.gradient_penalty * gradient_penalty(D, real, fake, label)
         players.discriminator_optimiser.zero_grad()
         loss_d.backward()
         players.discriminator_optimiser.step()
@@ -218,9 +264,12 @@ def update(players: Players, reals: list[tuple[Tensor, Tensor]], config: GanConf
 
 
 def average(players: Players, keep: float) -> None:
-    """Moves the kept generator towards the learning one: weight <- keep * weight + (1 - keep) * new. Karras et al. 2018, section 4."""
-    old, new = list(players.average.parameters()), list(players.generator.parameters())
-    torch._foreach_lerp_(old, [weight.detach() for weight in new], 1 - keep)
+    """Moves the kept generator towards the learning one: keep * old + (1 - keep) * new. Karras et al. 2018, section
+    4.
+    """
+    old = [weight.detach() for weight in players.average.parameters()]
+    new = [weight.detach() for weight in players.generator.parameters()]
+    torch._foreach_lerp_(old, new, 1 - keep)
     for target, buffer in zip(players.average.buffers(), players.generator.buffers(), strict=True):
         target.copy_(buffer)  # running means and counts are averages already
 
@@ -241,7 +290,9 @@ def written(players: Players, numbers: Tensor) -> list[float]:
 
 
 def diversity(images_N1SS: Tensor) -> float:
-    """How much images differ from one another: root of the mean variance over images of their 8 x 8 thumbnails. 0: all alike."""
+    """How much images differ from one another: root of the mean variance over images of their 8 x 8 thumbnails. 0:
+    all alike.
+    """
     thumbnails = torch.nn.functional.adaptive_avg_pool2d(images_N1SS.float(), 8)
     return float(thumbnails.var(dim=0, correction=0).mean().sqrt())
 
@@ -252,7 +303,8 @@ def drawn_diversity(players: Players, fixed: tuple[Tensor, Tensor]) -> float:
 
 
 def refuse_nonsense(row: list[float], curve: list[list[float]], config: GanConfig, done: float, name: str) -> None:
-    """Raises TrainingError when numbers are not finite, or when images have been nearly alike for three readings past half-time.
+    """Raises TrainingError when numbers are not finite, or when images have been nearly alike for three readings past
+    half-time.
 
     A generator begins by drawing nearly one picture; only one that still does so late has collapsed.
     """
@@ -260,14 +312,17 @@ def refuse_nonsense(row: list[float], curve: list[list[float]], config: GanConfi
     latest = [*(past[-1] for past in curve[-2:]), row[-1]]
     if done > 0.5 and len(latest) == 3 and max(latest) < config.collapse_below:
         raise TrainingError(
-            f"generator {name} has collapsed: at step {row[0]:.0f} its images differ {row[-1]:.3f} times as much as real ones "
-            f"(collapse_below is {config.collapse_below}); the last good checkpoint is kept. More images, diffaugment or another "
-            "gans seed help"
+            f"generator {name} has collapsed: at step {row[0]:.0f} its images differ "
+            f"{row[-1]:.3f} times as much as real ones "
+            f"(collapse_below is {config.collapse_below}); the last good checkpoint is kept. "
+            "More images, diffaugment or another gans seed help"
         )
 
 
 def refuse_not_finite(values: list[float], step: int, name: str) -> None:
-    """Raises TrainingError naming the first of the numbers (in the order of COLUMNS from the losses on) that is not finite."""
+    """Raises TrainingError naming the first of the numbers (in the order of COLUMNS from the losses on) that is not
+    finite.
+    """
     for column, value in zip(COLUMNS[2:], values, strict=False):
         if not math.isfinite(value):
             raise TrainingError(
@@ -277,7 +332,9 @@ def refuse_not_finite(values: list[float], step: int, name: str) -> None:
 
 
 def fixed_latents(players: Players, config: GanConfig, name: str) -> tuple[Tensor, Tensor]:
-    """Latents (FIXED, L) and labels (FIXED,) that stay the same throughout, so that pictures over time can be compared."""
+    """Latents (FIXED, L) and labels (FIXED,) that stay the same throughout, so that pictures over time can be
+    compared.
+    """
     device = next(players.generator.parameters()).device
     torch.manual_seed(seed_for(config.seed, name, "fixed"))
     classes = max(1, int(getattr(players.generator, "classes", 0)))

@@ -69,8 +69,8 @@ def material_of(whole: ImageSet, arm: str, augmentation: AugmentConfig, device: 
     Raises:
         ConfigError: an unknown arm.
         DataError: the set is not divided, or has no images of the generators the arm needs.
-        LeakError: something that is judged has trained; as printed this holds for the external images only, because judging on what
-            trained is what that protocol does.
+        LeakError: something that is judged has trained; as printed this holds for the external images only, because
+            judging on what trained is what that protocol does.
     """
     if arm not in ARMS:
         raise ConfigError(f"there is no arm {arm!r}; there are {', '.join(ARMS)}")
@@ -125,10 +125,11 @@ def _rows_of(whole: ImageSet, recipe: Arm, protocol: str) -> list[tuple[int, str
 
 
 def _duplicates(whole: ImageSet, protocol: str) -> list[tuple[int, str]]:
-    """As many copies of real images as one kind of generator added, class by class (without generators: a copy of each).
+    """As many copies of real images as one kind of generator added, class by class (without generators: a copy of
+    each).
 
-    Held out only training images are copied, for training. As printed any image is, and a random share of the copies validates, just
-    as generated images do under that protocol.
+    Held out only training images are copied, for training. As printed any image is, and a random share of the copies
+    validates, just as generated images do under that protocol.
     """
     validating = whole.about["config"].get("val_share", 0.0) if protocol == "as_printed" else 0.0
     copied = ("train", "val") if validating else ("train",)
@@ -167,7 +168,9 @@ def _augmented(part: Part, augmentation: AugmentConfig, name: str, device: torch
 
 
 def _validation(whole: ImageSet, used: list[tuple[int, str]]) -> dict[str, int]:
-    """What the validation part holds: images, how many are synthetic, and how many real ones the arm has trained on in some way."""
+    """What the validation part holds: images, how many are synthetic, and how many real ones the arm has trained on
+    in some way.
+    """
     validating = [whole.rows[i] for i, split in used if split == "val"]
     generators = {whole.rows[i].source for i, _ in used} - {REAL}
     seen = {sha for name in generators for sha, _ in whole.lineage[name]}

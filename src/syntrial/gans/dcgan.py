@@ -14,7 +14,9 @@ WIDEST = 16  # times `width`; Radford et al. have 1024 channels at 4 x 4 over 64
 
 
 def channels(side: int, width: int) -> list[int]:
-    """Channels of the layers from the image (side / 2) inwards to 4 x 4: doubled at every halving up to WIDEST times."""
+    """Channels of the layers from the image (side / 2) inwards to 4 x 4: doubled at every halving up to WIDEST
+    times.
+    """
     halvings = side.bit_length() - 3
     return [width * min(2**i, WIDEST) for i in range(halvings)]
 
@@ -43,7 +45,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """(N, 1, S, S) images, and for K > 0 classes (N,) labels -> (N,) raw outputs, higher for what looks real.
 
-    Classes enter by projection (Miyato and Koyama 2018, eq. 3): the inner product of the last features with the class's vector.
+    Classes enter by projection (Miyato and Koyama 2018, eq. 3): the inner product of the last features with the class's
+    vector.
     """
 
     def __init__(self, side: int, width: int, normalisation: str, classes: int = 0) -> None:

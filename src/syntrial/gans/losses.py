@@ -1,4 +1,6 @@
-"""What the two players want. Each takes the discriminator's raw outputs, one number an image; lower is better for its player."""
+"""What the two players want. Each takes the discriminator's raw outputs, one number an image; lower is better for
+its player.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,17 @@ class Loss:
     penalised: bool = False
 
 
-def gradient_penalty(judge: Callable[[Tensor], Tensor], real_N1SS: Tensor, fake_N1SS: Tensor) -> Tensor:
-    """Mean squared distance of the gradient's length from 1, on lines between real and fake. Gulrajani et al. 2017, eq. 3."""
+def gradient_penalty(
+    judge: Callable[[Tensor, Tensor], Tensor], real_N1SS: Tensor, fake_N1SS: Tensor, label_N: Tensor
+) -> Tensor:
+    """Mean squared distance from 1 of the gradient's length, on lines between real and fake. Gulrajani et al. 2017,
+    eq. 3.
+    """
     mix = torch.rand(len(real_N1SS), 1, 1, 1, device=real_N1SS.device)
     between = (mix * real_N1SS + (1 - mix) * fake_N1SS).detach().requires_grad_(True)
-    (slope,) = torch.autograd.grad(judge(between).sum(), between, create_graph=True)
-    return ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
+    (slope,) = torch.autograd.grad(judge(between, label_N).sum(), between, create_graph=True)
+    penalty: Tensor = ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
+    return penalty
 
 
 def _identity(raw: Tensor) -> Tensor:
