@@ -16,7 +16,7 @@ import posixpath
 import re
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from syntrial import atomic, storage
@@ -80,7 +80,7 @@ def ingest(
         settle(records, squares, config.near_duplicate_bits)
         if data:
             ledger.refuse_losses(records, config, listing)
-        facts = {"name": name, **ledger.facts(records, found.layout, side)}
+        facts = {"name": PurePosixPath(str(data)).name or name, **ledger.facts(records, found.layout, side)}
         facts["warnings"] = found.warnings + ledger.doubts(records, classes, side, salt)
         atomic.write_bytes(draft / TABLE, ledger.table(records))
         _write_set(Writer(draft, side), records, squares).close(

@@ -1,0 +1,260 @@
+"""`syntrial VERB`: each verb by hand, from folders to a folder. Their order is the graph's business."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from syntrial import __version__
+from syntrial.errors import ConfigError, DataError, SyntrialError
+
+if TYPE_CHECKING:
+    from syntrial.config import StudyConfig
+
+Flags = argparse.Namespace
+Numbers = dict[str, float]
+
+# What a light installation lacks, and the extra that brings it.
+EXTRAS = {"torch": "train", "safetensors": "train"}
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes a word it does not know for any other mistake of a person: one sentence, no page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises ConfigError."""
+        raise ConfigError(f"{message}; {self.prog} --help says what there is")
+
+
+def main(words: list[str] | None = None) -> int:
+    """Exit code 0 when all went well, 2 for what a person can mend, 130 after Ctrl-C. Only the numbers go to stdout."""
+    flags = Flags(verb="syntrial", stopped="nothing was begun")
+    try:
+        _parser().parse_args(words, flags)
+        _refuse_foreign(Path(flags.out))
+        for name, value in flags.run(flags).items():
+            print(name, _figure(value))
+        return 0
+    except SyntrialError as error:
+        return _mistake(str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        extra = f"pip install 'syntrial[{EXTRAS[error.name]}]' brings it"
+        return _mistake(f"{flags.verb} needs {error.name}, which is not installed; {extra}")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _mistake(f"{error.filename}: {error.strerror}")
+    except KeyboardInterrupt:
+        print(f"stopped; {flags.stopped}", file=sys.stderr)
+        return 130
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="syntrial", description="A controlled trial for synthetic training images")
+    parser.add_argument("--version", action="version", version=f"syntrial {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="VERB", dest="verb")
+    for add_to in (_ingest, _split, _train_gan, _synthesize, _pool, _train_cnn, _report, _export):
+        add_to(verbs)
+    return parser
+
+
+def _add(verbs: Any, name: str, says: str, run: Callable[[Flags], Numbers], settings: str = "") -> Any:
+    """One verb with what all have in common. `settings`: which part of a study it heeds."""
+    parser = verbs.add_parser(name, help=says, description=says[0].upper() + says[1:])
+    if settings:
+        parser.add_argument("--study", default="", metavar="FILE", help="study with the settings; defaults without one")
+        parser.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help=f"change a setting; heeded here: {settings}",
+        )
+    trains = name.startswith("train")
+    parser.set_defaults(
+        run=run,
+        stopped="the same command goes on from the last checkpoint" if trains else "nothing was written",
+    )
+    return parser
+
+
+def _ingest(verbs: Any) -> None:
+    parser = _add(verbs, "ingest", "raw files -> image set", _run_ingest, "side, classes, ingest.*")
+    parser.add_argument("data", help="folder, archive or manifest: a path, s3:// or minio://")
+    parser.add_argument("out", help="folder to write")
+    parser.add_argument("--side", type=_px, help="px (default: the study's)")
+    parser.add_argument("--classes", nargs="+", metavar="CLASS", help="(default: the study's)")
+    parser.add_argument("--name", default="images", help="what the set is called (default: %(default)s)")
+
+
+def _run_ingest(flags: Flags) -> Numbers:
+    from syntrial.ingest import ingest
+
+    study = _study(flags)
+    return ingest(
+        flags.data,
+        flags.out,
+        side=flags.side or study.side,
+        classes=flags.classes or study.classes,
+        config=study.ingest,
+        name=flags.name,
+    )
+
+
+def _split(verbs: Any) -> None:
+    parser = _add(verbs, "split", "image set + protocol -> the same with train, val and test", _run_split, "split.*")
+    parser.add_argument("images", help="image set")
+    parser.add_argument("out", help="folder to write")
+    parser.add_argument("--protocol", choices=("as_printed", "held_out"), required=True)
+    parser.add_argument("--external", default="", metavar="SET", help="image set that becomes a second test set")
+
+
+def _run_split(flags: Flags) -> Numbers:
+    from syntrial.split import split
+
+    config = _study(flags).split
+    return split(flags.images, flags.out, protocol=flags.protocol, config=config, external=flags.external)
+
+
+def _train_gan(verbs: Any) -> None:
+    parser = _add(verbs, "train-gan", "image set -> generator of one class", _run_train_gan, "gans.KIND.*")
+    parser.add_argument("images", help="image set")
+    parser.add_argument("out", help="folder to write")
+    parser.add_argument("--kind", choices=("faces", "simple", "transfer"), required=True)
+    parser.add_argument("--label", required=True, help="class to learn from; '*' for one conditional generator of all")
+    parser.add_argument("--start", default="", metavar="GENERATOR", help="generator that a transfer continues")
+
+
+def _run_train_gan(flags: Flags) -> Numbers:
+    from syntrial.train_gan import train_gan
+
+    config = getattr(_study(flags).gans, flags.kind)
+    return train_gan(flags.images, flags.out, kind=flags.kind, label=flags.label, config=config, start=flags.start)
+
+
+def _synthesize(verbs: Any) -> None:
+    parser = _add(verbs, "synthesize", "generator -> image set", _run_synthesize, "images_per_class")
+    parser.add_argument("generator", help="what train-gan wrote")
+    parser.add_argument("out", help="folder to write")
+    parser.add_argument("--count", type=int, help="images of each class (default: the study's images_per_class)")
+
+
+def _run_synthesize(flags: Flags) -> Numbers:
+    from syntrial.synthesize import synthesize
+
+    return synthesize(flags.generator, flags.out, count=_study(flags, images_per_class=flags.count).images_per_class)
+
+
+def _pool(verbs: Any) -> None:
+    parser = _add(verbs, "pool", "divided real images and synthetic sets -> one image set", _run_pool, "split.*")
+    parser.add_argument("real", help="image set that split wrote")
+    parser.add_argument("out", help="folder to write")
+    parser.add_argument("--synthetic", nargs="+", default=[], metavar="SET", help="image sets that synthesize wrote")
+
+
+def _run_pool(flags: Flags) -> Numbers:
+    from syntrial.pool import pool
+
+    return pool(flags.real, flags.synthetic, flags.out, config=_study(flags).split)
+
+
+def _train_cnn(verbs: Any) -> None:
+    heeded = "seeds, classifier.*, conventional.*"
+    parser = _add(verbs, "train-cnn", "pooled set + arm -> classifiers, curves, scores", _run_train_cnn, heeded)
+    parser.add_argument("images", help="image set that pool (or, without synthetic images, split) wrote")
+    parser.add_argument("out", help="folder to write")
+    parser.add_argument("--arm", default="original", help="a key of syntrial.arms.ARMS (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="(default: the study's)")
+
+
+def _run_train_cnn(flags: Flags) -> Numbers:
+    from syntrial.train_cnn import train_cnn
+
+    study = _study(flags, seeds=flags.seeds)
+    return train_cnn(
+        flags.images,
+        flags.out,
+        arm=flags.arm,
+        seeds=study.seeds,
+        config=study.classifier,
+        augmentation=study.conventional,
+    )
+
+
+def _report(verbs: Any) -> None:
+    parser = _add(verbs, "report", "scores -> table, figures, verdict", _run_report, "all of the study")
+    parser.add_argument("out", help="folder to write")
+    for protocol in ("as-printed", "held-out"):
+        scores, images = f"--{protocol}", f"--{protocol}-images"
+        parser.add_argument(scores, nargs="+", required=True, metavar="SCORES", help="what train-cnn wrote, each arm's")
+        parser.add_argument(images, required=True, metavar="SET", help="the pooled set that they were trained on")
+    parser.add_argument("--full-size", metavar="SCORES", help="those of arm original on images at full size")
+
+
+def _run_report(flags: Flags) -> Numbers:
+    from syntrial.report import report
+
+    return report(
+        flags.out,
+        study=_study(flags).model_dump(),
+        as_printed=flags.as_printed,
+        held_out=flags.held_out,
+        as_printed_images=flags.as_printed_images,
+        held_out_images=flags.held_out_images,
+        full_size=flags.full_size,
+    )
+
+
+def _export(verbs: Any) -> None:
+    parser = _add(verbs, "export", "image set -> plain folder of PNGs by part, source and class", _run_export)
+    parser.add_argument("images", help="image set")
+    parser.add_argument("out", help="folder to write")
+
+
+def _run_export(flags: Flags) -> Numbers:
+    from syntrial.export import export
+
+    return export(flags.images, flags.out)
+
+
+def _study(flags: Flags, **given: Any) -> StudyConfig:
+    """The study with its changes; `given` are those that have a flag of their own."""
+    from syntrial.config import load_study
+
+    own = [f"{name}={value}" for name, value in given.items() if value is not None]
+    return load_study(flags.study, [*flags.set, *own])
+
+
+def _px(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 4096:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of px from 1 to 4096")
+    return int(text)
+
+
+def _refuse_foreign(out: Path) -> None:
+    """A verb replaces what stands at `out`, so that must be nothing, or something a verb wrote."""
+    if out.is_dir():
+        if any(out.iterdir()) and not (out / "about.json").is_file():
+            raise DataError(
+                f"{out} is there and was not written by syntrial, which would replace it; name a new folder"
+            )
+    elif out.exists():
+        raise DataError(f"{out} is a file; name a folder to write")
+
+
+def _figure(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else f"{value:.6g}"
+
+
+def _mistake(sentence: str) -> int:
+    print(f"error: {sentence}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""An image set as a plain folder of PNGs, for whatever does not read image sets."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import astuple
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from syntrial import atomic
+from syntrial.imageset import COLUMNS, REAL, ImageSet, Pixels, Row
+from syntrial.places import parts_of
+from syntrial.progress import Progress
+
+CHUNK = 256  # images in memory at once
+
+
+def export(images: str | Path, out: str | Path) -> dict[str, float]:
+    """Writes every image to `out`/part/source/class/ in the order of the set, and `index.csv` with the row of each.
+
+    The part is left out where the set is not divided ("unused": a row that belongs to no part); the source where all images
+    are real (otherwise it is "real" or the kind of generator).
+
+    Returns:
+        The number of images.
+
+    Raises:
+        DataError: `images` is no image set, or a class cannot be the name of a folder.
+    """
+    whole = ImageSet.open(images)
+    names = _names(whole.rows)
+    with Progress("export", len(names)) as progress, atomic.new_folder(out) as draft:
+        for folder in {PurePosixPath(name).parent for name in names}:
+            (draft / folder).mkdir(parents=True, exist_ok=True)
+        for done, (name, image) in enumerate(zip(names, _each(whole), strict=True), start=1):
+            Image.fromarray(image).save(draft / name)
+            progress.update(done)
+        with open(draft / "index.csv", "w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(("png", *COLUMNS))
+            table.writerows((name, *astuple(row)) for name, row in zip(names, whole.rows, strict=True))
+    return {"images": float(len(names))}
+
+
+def _names(rows: list[Row]) -> list[str]:
+    divided, mixed = any(row.split for row in rows), any(row.source != REAL for row in rows)
+    names = []
+    for number, row in enumerate(rows):
+        above = [row.split or "unused"] * divided + [row.source.partition("/")[0]] * mixed
+        names.append("/".join(parts_of("/".join([*above, row.label, f"{number:06d}.png"]))))
+    return names
+
+
+def _each(whole: ImageSet) -> Iterator[Pixels]:
+    for start in range(0, len(whole.rows), CHUNK):
+        yield from whole.pixels(range(start, min(start + CHUNK, len(whole.rows))))
