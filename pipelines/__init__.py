@@ -1,1 +1,7 @@
 """The graph of a study, and the ways to run it."""
+
+import os
+
+# protobuf's C implementation orders maps differently in every process. The compiler numbers boxes of one kind in that
+# order and the engine's cache goes by the number, so every other run would find nothing of the one before.
+os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")

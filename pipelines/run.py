@@ -18,12 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipelines.graph import FACES, arguments_of
+from pipelines.graph import FACES, arguments_of, kinds_of
 from pipelines.plan import Counts, guessed, images_shown, measure, needed_s, planned
 from pipelines.watch import Planned, watch
 from syntrial import atomic, storage
 from syntrial.config import IngestConfig, StudyConfig, load_study
 from syntrial.errors import DataError, SyntrialError
+from syntrial.places import place_of
 from syntrial.reading.layouts import find
 from syntrial.reporting import table
 
@@ -61,25 +62,36 @@ def run(flags: argparse.Namespace) -> int:
     mend.
     """
     study = load_study(flags.study, flags.set)
-    uris = {name: getattr(flags, name) for name in ("data", "faces", "external")}
+    uris = _uris(flags, study)
+    counts = _counts(study, uris)
     if flags.dry_run:
-        return _dry_run(study, uris)
+        return _dry_run(study, counts)
     runs = Path(flags.runs).resolve()
     with _alone(runs / study.name):
-        folder = _new_folder(runs / study.name)
-        print(f"study {study.name}: {uris['data']} -> {_short(folder)}", file=sys.stderr)
         digests = {name: storage.digest(uri) for name, uri in uris.items()}
-        uris = {
-            name: uri if not uri or storage.is_remote(uri) else str(Path(uri).resolve()) for name, uri in uris.items()
-        }
+        folder = _new_folder(runs / study.name)
+        print(f"study {study.name}: {flags.data} -> {_short(folder)}", file=sys.stderr)
         request = {
             "study": study.model_dump(mode="json"),
             "arguments": arguments_of(study, **uris, digests=digests),
             "store": str(runs / "store"),
         }
         atomic.write_json(folder / "run.json", request)
-        code = _engine(folder, runs / "store", planned(study, _counts(study, uris), guessed(study)))
+        code = _engine(folder, runs / "store", planned(study, counts, guessed(study)))
         return _finish(folder, runs / "store") if code == 0 else _explain(folder, code)
+
+
+def _uris(flags: argparse.Namespace, study: StudyConfig) -> dict[str, str]:
+    """Where the data are; local ones as whole paths, and no faces where nothing starts from them."""
+    given = {name: getattr(flags, name) for name in ("data", "faces", "external")}
+    if "transfer" not in kinds_of(study):
+        given["faces"] = ""
+    elif not given["faces"]:
+        raise DataError("the arm transfer_gan starts from faces; --faces says where they are")
+    return {
+        name: uri if not uri or storage.is_remote(uri) else str(Path(place_of(uri).key).resolve())
+        for name, uri in given.items()
+    }
 
 
 def _engine(folder: Path, store: Path, plan: list[Planned]) -> int:
@@ -164,8 +176,8 @@ def _explain(folder: Path, code: int) -> int:
     return 1
 
 
-def _dry_run(study: StudyConfig, uris: dict[str, str]) -> int:
-    counts, speed = _counts(study, uris), measure(study)
+def _dry_run(study: StudyConfig, counts: Counts) -> int:
+    speed = measure(study)
     boxes = planned(study, counts, speed)
     print(f"{'box':48}{'images':>12}{'minutes':>10}")
     for box in boxes:
@@ -197,7 +209,7 @@ def _count(uri: str, classes: list[str], config: IngestConfig) -> Counter[str]:
             return Counter({classes[0]: len(names)})
         return Counter(label for name in names for label in classes if label.lower() in map(str.lower, name.parts))
     with tempfile.TemporaryDirectory() as scratch:
-        found = find(Path(uri), classes, config, Path(scratch))
+        found = find(storage.fetch(uri, Path(scratch)), classes, config, Path(scratch))
         return Counter(candidate.label for candidate in found.candidates if not candidate.aside)
 
 
@@ -208,16 +220,18 @@ def _new_folder(parent: Path) -> Path:
     except FileExistsError:
         time.sleep(1)  # two runs within one second
         return _new_folder(parent)
-    except OSError as error:
-        raise DataError(f"{folder} cannot be made: {error.strerror}; --runs takes another place") from None
     return folder
 
 
 @contextlib.contextmanager
 def _alone(parent: Path) -> Iterator[None]:
     """One run of a study at a time. The system lets go of the lock however the process ends."""
-    parent.mkdir(parents=True, exist_ok=True)
-    with open(parent / ".lock", "w") as file:
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        file = open(parent / ".lock", "w")  # noqa: SIM115  closed below
+    except OSError as error:
+        raise DataError(f"{parent} cannot be written: {error.strerror}; --runs takes another place") from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -53,19 +53,26 @@ def drawn_set(folder: Path, real: Path, kind: str, label: str, count: int, seen:
     ancestors = images.ancestors(images.where(label=label, split=seen))
     generator = np.random.default_rng(len(name))
     rows = [
-        (generator.integers(0, 256, (images.side, images.side)).astype(np.uint8), Row("", label, name, name, "", f"{name}/{i}"))
+        (
+            generator.integers(0, 256, (images.side, images.side)).astype(np.uint8),
+            Row("", label, name, name, "", f"{name}/{i}"),
+        )
         for i in range(count)
     ]
     facts = {"generator": {"name": name, "kind": kind, "label": label}}
     return write(folder, rows, images.classes, verb="synthesize", lineage={name: ancestors}, **facts)
 
 
-def pooled_set(folder: Path, protocol: str, count: int = 20, drawn: int = 6, kinds=("simple", "transfer"), **config) -> Path:
+def pooled_set(
+    folder: Path, protocol: str, count: int = 20, drawn: int = 6, kinds=("simple", "transfer"), **config
+) -> Path:
     """A divided real set with the images of a generator a class and kind."""
     settings = SplitConfig(**{"val_share": 0.25, "test_share": 0.25, **config})
     split(real_set(folder / "real", count), folder / "parts", protocol=protocol, config=settings)
     sets = [
-        drawn_set(folder / f"{kind}-{label}", folder / "parts", kind, label, drawn) for kind in kinds for label in CLASSES
+        drawn_set(folder / f"{kind}-{label}", folder / "parts", kind, label, drawn)
+        for kind in kinds
+        for label in CLASSES
     ]
     pool(folder / "parts", sets, folder / "pool", config=settings)
     return folder / "pool"

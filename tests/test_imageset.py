@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from builders import CLASSES, drawn_set, pictures, real_set, write
+
 from syntrial import atomic
 from syntrial.errors import DataError, LeakError
 from syntrial.imageset import REAL, ImageSet, Row, Writer, refuse_leaks, sha256_of
@@ -71,6 +71,23 @@ def test_a_pixel_that_was_changed_afterwards_is_found_and_named(folder):
     np.save(folder / "images-00000.npy", pixels)
     with pytest.raises(DataError, match="the pixels of 2 are not those"):
         ImageSet.open(folder).verify()
+
+
+@pytest.mark.parametrize("name", ["about.json", "index.csv", "lineage.csv", "images-00000.npy"])
+def test_a_file_that_is_cut_short_anywhere_is_refused(tmp_path, name):
+    drawn = drawn_set(tmp_path / "set", real_set(tmp_path / "real", 2), "simple", "normal", 2, seen=None)
+    whole = (drawn / name).read_bytes()
+    for length in [*range(0, len(whole) - 1, 1 + len(whole) // 50), len(whole) - 2]:
+        (drawn / name).write_bytes(whole[:length])
+        with pytest.raises(DataError):
+            ImageSet.open(drawn)
+
+
+@pytest.mark.parametrize("about", ["{}", "[]", '{"side": 32}'])
+def test_a_description_that_is_none_is_refused(folder, about):
+    (folder / "about.json").write_text(about, encoding="utf-8")
+    with pytest.raises(DataError, match="a file in it is damaged"):
+        ImageSet.open(folder)
 
 
 def test_a_file_that_is_no_array_is_refused_without_unpickling(folder):
@@ -163,7 +180,7 @@ def test_a_synthetic_image_that_claims_to_be_real_is_refused(tmp_path):
     rows = [Row("", "normal", "g", "simple/normal", "train"), Row("", "normal", "p5", REAL, "test", "claimed.png")]
     lineage = {"simple/normal": {("0" * 64, "p0")}}
     images = ImageSet.open(write(tmp_path / "set", list(zip(pixels, rows, strict=True)), CLASSES, lineage=lineage))
-    with pytest.raises(LeakError, match="claimed.png claims to be real and is an image of simple/normal"):
+    with pytest.raises(LeakError, match=r"claimed\.png claims to be real and is an image of simple/normal"):
         refuse_leaks(images, [0], [1])
 
 

@@ -1,8 +1,8 @@
 """Real and synthetic images become one set that says where each may be used."""
 
 import pytest
-
 from builders import CLASSES, drawn_set, pooled_set, real_set
+
 from syntrial.config import SplitConfig
 from syntrial.errors import DataError
 from syntrial.imageset import REAL, ImageSet

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from builders import CLASSES, pictures, real_set, write
+
 from syntrial.config import SplitConfig
 from syntrial.errors import ConfigError, DataError
 from syntrial.imageset import ImageSet, Row
@@ -71,7 +71,9 @@ def test_as_printed_every_image_trains_the_generators(tmp_path):
 
 def test_parts_that_the_owner_gave_are_kept(tmp_path):
     images = pictures("normal", 12)
-    rows = [Row("", CLASSES[i % 2], f"p{i}", split=["test", "train", "val"][i // 2 % 3], file=str(i)) for i in range(12)]
+    rows = [
+        Row("", CLASSES[i % 2], f"p{i}", split=["test", "train", "val"][i // 2 % 3], file=str(i)) for i in range(12)
+    ]
     whole = write(tmp_path / "set", list(zip(images, rows, strict=True)), CLASSES)
     split(whole, tmp_path / "out", protocol="held_out", config=HALVES)
     assert parts_of(tmp_path / "out") == {row.file: row.split for row in rows}
@@ -111,7 +113,10 @@ def test_an_empty_second_set_is_none(tmp_path):
     ("labels", "sentence"), [(["other", "normal"], "has a class 'other'"), (["normal"] * 2, "no image of pneumonia")]
 )
 def test_a_second_set_of_other_classes_is_refused(tmp_path, labels, sentence):
-    rows = [(image, Row("", label, f"x{i}")) for i, (image, label) in enumerate(zip(pictures("faces", 2), labels, strict=True))]
+    rows = [
+        (image, Row("", label, f"x{i}"))
+        for i, (image, label) in enumerate(zip(pictures("faces", 2), labels, strict=True))
+    ]
     second = write(tmp_path / "second", rows, CLASSES)
     with pytest.raises(DataError, match=sentence):
         split(real_set(tmp_path / "real", 20), tmp_path / "out", protocol="held_out", config=HALVES, external=second)

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-
 from builders import CLASSES, drawn_set, pooled_set, real_set
+
 from syntrial.arms import ARMS, control_of
 from syntrial.config import AugmentConfig, SplitConfig
 from syntrial.errors import ConfigError, DataError, LeakError
@@ -57,7 +57,10 @@ def test_duplicates_match_the_generated_images_class_by_class_and_copy_training_
 def test_no_image_is_copied_twice_before_each_was_copied_once(tmp_path):
     images = ImageSet.open(pooled_set(tmp_path, "held_out", drawn=40))
     copies = Counter(row.sha256 for row in material_of(images, "duplicates", AUGMENT, CPU).train.rows)
-    by_label = {label: [copies[row.sha256] for row in images.rows if row.label == label and row.sha256 in copies] for label in CLASSES}
+    by_label = {
+        label: [copies[row.sha256] for row in images.rows if row.label == label and row.sha256 in copies]
+        for label in CLASSES
+    }
     assert all(max(found) - min(found) <= 1 for found in by_label.values())
 
 

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from syntrial.errors import ConfigError
 from syntrial.seeds import seed_for
 
 AHEAD = 4  # batches read before they are needed
@@ -131,9 +132,15 @@ class Batches:
 
 
 def fits(needed: int, device: torch.device) -> bool:
-    """Whether that many bytes may stay on the device: half of what is free there, or SYNTRIAL_RESIDENT_BYTES."""
+    """Whether that many bytes may stay on the device: half of what is free there, or SYNTRIAL_RESIDENT_BYTES.
+
+    Raises:
+        ConfigError: SYNTRIAL_RESIDENT_BYTES is no number.
+    """
     stated = os.environ.get("SYNTRIAL_RESIDENT_BYTES", "")
     if stated:
+        if not stated.isdecimal():
+            raise ConfigError(f"SYNTRIAL_RESIDENT_BYTES is {stated!r}; it needs a whole number of bytes")
         return needed <= int(stated)
     if device.type == "cuda":
         return needed <= torch.cuda.mem_get_info(device)[0] // 2

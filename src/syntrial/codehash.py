@@ -16,34 +16,34 @@ LIBRARIES = ("numpy", "pillow", "torch", "pydantic", "matplotlib", "pydicom")  #
 
 
 @cache
-def code_digest(module: str) -> str:
+def code_digest(module: str, package: Path = PACKAGE) -> str:
     """Hash of `syntrial.<module>`, everything of syntrial it imports, and the versions of Python and the libraries
     beneath.
 
     Equal as long as nothing changed that could change what the module computes; 16 hexadecimal digits.
     """
     hasher = hashlib.sha256(platform.python_version().encode())
-    for name in sorted(_closure(module)):
-        hasher.update(name.encode() + _path(name).read_bytes())
+    for name in sorted(_closure(module, package)):
+        hasher.update(name.encode() + _path(name, package).read_bytes())
     for library in LIBRARIES:
         hasher.update(f"{library} {_version(library)}".encode())
     return hasher.hexdigest()[:16]
 
 
-def _closure(module: str) -> set[str]:
+def _closure(module: str, package: Path) -> set[str]:
     found: set[str] = set()
     waiting = [module]
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting += _imports(name)
+            waiting += _imports(name, package)
     return found
 
 
-def _imports(name: str) -> list[str]:
+def _imports(name: str, package: Path) -> list[str]:
     wanted: list[str] = []
-    for node in ast.walk(ast.parse(_path(name).read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(_path(name, package).read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "syntrial":
             base = (node.module or "").removeprefix("syntrial").removeprefix(".")
             wanted += [base, *(f"{base}.{alias.name}".strip(".") for alias in node.names)]
@@ -51,11 +51,11 @@ def _imports(name: str) -> list[str]:
             wanted += [
                 alias.name.removeprefix("syntrial.") for alias in node.names if alias.name.startswith("syntrial.")
             ]
-    return [part for part in wanted if part and _path(part).is_file()]
+    return [part for part in wanted if part and _path(part, package).is_file()]
 
 
-def _path(name: str) -> Path:
-    base = PACKAGE.joinpath(*name.split("."))
+def _path(name: str, package: Path) -> Path:
+    base = package.joinpath(*name.split("."))
     return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
 
 

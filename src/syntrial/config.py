@@ -141,7 +141,9 @@ class AugmentConfig(Config):
 class GanConfig(Config):
     """One generator and how long it learns."""
 
-    architecture: str = setting("dcgan", "a key of syntrial.gans.GANS", UNSAID + "; the usual simple GAN of its time")
+    architecture: Literal["dcgan"] = setting(
+        "dcgan", "a key of syntrial.gans.GANS", UNSAID + "; the usual simple GAN of its time"
+    )
     epochs: int = setting(200, "passes over the real images", PAPER + ", section 2.2", ge=1)
     latent: int = setting(100, "numbers a generated image starts from", UNSAID + "; Radford et al. 2016", ge=1)
     width: int = setting(
@@ -214,6 +216,9 @@ class GansConfig(Config):
         others = {name: value for name, value in settings.items() if name not in {*kinds, "all"}}
         if not isinstance(shared, dict):
             raise ValueError("all needs settings of a generator, such as {width: 32}")
+        for name in shared:
+            if name not in GanConfig.model_fields:
+                raise ValueError(f"all has no {name!r}; {_hint(str(name), list(GanConfig.model_fields))}")
         merged: dict[str, Any] = {}
         for kind, own in kinds.items():
             given = settings.get(kind) or {}
@@ -237,7 +242,9 @@ class GansConfig(Config):
 class CnnConfig(Config):
     """The classifier, the same for every arm."""
 
-    architecture: str = setting("cnn", "a key of syntrial.cnns.CNNS", UNSAID + "; pooled at the end, so any side fits")
+    architecture: Literal["cnn"] = setting(
+        "cnn", "a key of syntrial.cnns.CNNS", UNSAID + "; pooled at the end, so any side fits"
+    )
     width: int = setting(32, "channels of the first block; doubled twice", UNSAID, ge=4)
     dropout: float = setting(0.3, "share of the features hidden while training", UNSAID, ge=0, lt=1)
     epochs: int = setting(20, "passes over the arm `original`", UNSAID + "; more than 7, as its figure 10 shows", ge=1)
@@ -310,8 +317,8 @@ class StudyConfig(Config):
             raise ValueError("arms lacks 'original', which every other arm is measured against")
         if min(self.seeds) < 0:
             raise ValueError(f"seeds holds {min(self.seeds)}; seeds are 0 or more")
-        if any("/" in label or label == "*" for label in self.classes):
-            raise ValueError("classes may hold neither '/' nor '*', which name generators")
+        if any("/" in label or label in ("", "*") for label in self.classes):
+            raise ValueError("classes may hold neither '/' nor '*', which name generators, nor be empty")
         if 0 < self.resize_check.full_side <= self.side:
             raise ValueError(
                 f"resize_check.full_side is {self.resize_check.full_side} and side is {self.side}; "
@@ -332,10 +339,22 @@ def load_study(path: str | Path, changes: list[str] | None = None) -> StudyConfi
     return StudyConfig.of(content, where=Path(path).name)
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that stands twice in a section: of two `gans:` YAML would forget the first without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names: list[Any] = []
+        for key, _ in node.value:
+            if key.value in names:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands there twice", key.start_mark)
+            names.append(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _stated(path: Path) -> dict[str, Any]:
     """What a study file holds."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
     except FileNotFoundError:
         raise ConfigError(
             f"there is no study file {path}; studies/ has smoke.yaml, quick.yaml and paper.yaml"
@@ -343,7 +362,7 @@ def _stated(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as a study: {error}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path} is not YAML that can be read: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds a {type(content).__name__}; a study is settings by name, such as 'side: 64'")
     return content
@@ -428,13 +447,16 @@ def _sentence(cls: type[Config], problem: Any, where: str) -> str:
     if problem["type"] == "extra_forbidden":
         section, known = _section(cls, problem["loc"][:-1])
         name = str(problem["loc"][-1])
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
-        return f"{prefix}{section or 'a study'} has no {name!r}; {hint}"
+        return f"{prefix}{section or 'a study'} has no {name!r}; {_hint(name, known)}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{prefix}{place + '.' if place else ''}{message}"
     return f"{prefix}{place} is {problem['input']!r}; {message[0].lower()}{message[1:]}"
+
+
+def _hint(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
 
 
 def _section(cls: type[Config], path: tuple[Any, ...]) -> tuple[str, list[str]]:

@@ -20,8 +20,8 @@ CHUNK = 256  # images in memory at once
 def export(images: str | Path, out: str | Path) -> dict[str, float]:
     """Writes every image to `out`/part/source/class/ in the order of the set, and `index.csv` with the row of each.
 
-    The part is left out where the set is not divided ("unused": a row that belongs to no part); the source where all images
-    are real (otherwise it is "real" or the kind of generator).
+    The part is left out where the set is not divided ("unused": a row of no part); the source where all images are real
+    (otherwise it is "real" or the kind of generator).
 
     Returns:
         The number of images.

@@ -81,9 +81,9 @@ class Generator:
             ConfigError: the networks differ in shape.
         """
         weights = load_file(self.folder / f"{part}.safetensors")
-        own = network.state_dict()
+        own, classes = network.state_dict(), getattr(network, "classes", 0)
         for name, value in weights.items():
-            if name not in own or not _covers(value, own[name]):
+            if name not in own or not _fits(value, own[name], classes):
                 raise ConfigError(
                     f"{self.about['name']} ({self.about['side']} px, width {self.config.width}) cannot be "
                     f"continued here: its {part} "
@@ -93,8 +93,11 @@ class Generator:
         network.load_state_dict(own)
 
 
-def _covers(value: Tensor, own: Tensor) -> bool:
-    return value.shape[1:] == own.shape[1:] and value.dim() == own.dim() and (not value.dim() or len(value) <= len(own))
+def _fits(value: Tensor, own: Tensor, classes: int) -> bool:
+    """Whether the shapes are the same, or `own` has one row more for each class."""
+    if value.shape == own.shape:
+        return True
+    return 0 < value.dim() == own.dim() and value.shape[1:] == own.shape[1:] and len(own) - len(value) == classes
 
 
 def _widened(value: Tensor, own: Tensor) -> Tensor:

@@ -72,14 +72,15 @@ class ImageSet:
             rows = list(_read_rows(folder / "index.csv"))
             lineage = read_lineage(folder / "lineage.csv")
             shards = [np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("images-*.npy"))]
+            side, held = about["side"], sum(len(shard) for shard in shards)
+            unchanged = about["digest"] == digest_of(side, rows, lineage)
         except FileNotFoundError as error:
             raise DataError(f"{folder} is not an image set: it lacks {Path(error.filename).name}") from None
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise DataError(f"{folder} is not a whole image set: {error}") from None
-        side, held = about.get("side"), sum(len(shard) for shard in shards)
+        except (OSError, EOFError, ValueError, TypeError, KeyError, csv.Error) as error:
+            raise DataError(f"{folder} is not a whole image set; a file in it is damaged ({error})") from None
         if held != len(rows) or any(shard.dtype != np.uint8 or shard.shape[1:] != (side, side) for shard in shards):
             raise DataError(f"{folder} is not a whole image set: {held} images for {len(rows)} rows at side {side}")
-        if about["digest"] != digest_of(side, rows, lineage):
+        if not unchanged:
             raise DataError(f"{folder} was changed after it was written: its rows do not fit the digest in about.json")
         return cls(folder, rows, about, lineage, shards)
 

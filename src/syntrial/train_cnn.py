@@ -179,9 +179,8 @@ def learn(
     first = resume(learner, checkpoints)
     seat.skip_to(first)
     for step in range(first, plan.steps):
-        torch.manual_seed(
-            seed_for(seed, "classifier", step)
-        )  # a function of the step alone, so a resumed run repeats it
+        # A function of the step alone, so a resumed run repeats it.
+        torch.manual_seed(seed_for(seed, "classifier", step))
         learner.optimiser.lr = plan.rate(step)
         learner.running += update(learner, *batches(step), material.online)
         done = step + 1
@@ -190,9 +189,8 @@ def learn(
             learner.running.zero_()
             seat.update(done, **dict(zip(CURVE[3:], learner.curve[-1][3:], strict=True)))
         seat.update(done)
-        if done == plan.steps or checkpoints.due(
-            done
-        ):  # the last one too, so that a later seed's failure does not cost this one
+        # The last one too, so that a later seed's failure does not cost this one.
+        if done == plan.steps or checkpoints.due(done):
             checkpoints.save(done, state_of(learner), final=done == plan.steps)
 
 
@@ -215,7 +213,8 @@ def probabilities(network: nn.Module, part: Part, side: int) -> Probabilities:
     """(N, K) in evaluation mode."""
     network.eval()
     device = next(network.parameters()).device
-    at_once = max(1, min(512, 2**22 // side**2))  # about four million pixels, whatever the side
+    # A CPU's caches hold few; a GPU wants work. Pixels, whatever the side.
+    at_once = max(1, (2**22 if device.type == "cuda" else 2**18) // side**2)
     parts = [
         network(as_float(torch.from_numpy(images).to(device))).double().softmax(dim=1)
         for images in part.chunks(at_once)

@@ -62,7 +62,7 @@ def train_gan(
         start: a trained generator whose networks are continued; kind "transfer" needs one.
 
     Returns:
-        The last numbers written down, and images shown per second.
+        The last numbers written down, and how many images were shown.
 
     Raises:
         ConfigError: a transfer without a start, or from other networks; an unknown class.
@@ -211,9 +211,8 @@ def learn(
     first = resume(players, checkpoints)
     progress.skip_to(first * rounds * batches.batch)
     for step in range(first, steps):
-        torch.manual_seed(
-            seed_for(config.seed, name, step)
-        )  # a function of the step alone, so a resumed run repeats it
+        # A function of the step alone, so a resumed run repeats it.
+        torch.manual_seed(seed_for(config.seed, name, step))
         numbers = update(players, [batches(step * rounds + k) for k in range(rounds)], config)
         done = step + 1
         if done == steps or done % max(1, steps // LOGS) == 0:

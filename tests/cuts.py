@@ -1,0 +1,56 @@
+"""A verb that is killed while it works, and what its folders hold."""
+
+import csv
+import glob
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+from syntrial.checkpoint import NAME
+
+# The children start with torch loaded, so that a kill costs no four seconds.
+FRESH = multiprocessing.get_context("forkserver")
+FRESH.set_forkserver_preload(["torch", "pydantic", "PIL.Image", "syntrial.train_gan", "syntrial.train_cnn"])
+
+
+def table(path):
+    """The rows of a CSV file by column name."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(folder):
+    """Name -> bytes of every file."""
+    return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+
+def steps_kept(checkpoints):
+    """The newest step of each work that has checkpoints there, summed."""
+    newest = {}
+    for path in map(Path, glob.glob(f"{checkpoints}/*/*.pt")):  # not Path.glob: folders may vanish meanwhile
+        newest[path.parent] = max(newest.get(path.parent, 0), int(NAME.fullmatch(path.name)[1]))
+    return sum(newest.values())
+
+
+def killed(verb, arguments, checkpoints, steps, wait_s=0.0):
+    """Runs a verb in a process of its own, which is killed `wait_s` after it has kept `steps` steps more.
+
+    It keeps every step. Returns whether it was killed before it ended.
+    """
+    goal = steps_kept(checkpoints) + steps
+    places = {"SYNTRIAL_CHECKPOINTS": str(checkpoints), "SYNTRIAL_CHECKPOINT_EVERY_S": "0"}
+    process = FRESH.Process(target=_in_places, args=({**os.environ, **places}, verb, arguments))
+    process.start()
+    while process.is_alive() and steps_kept(checkpoints) < goal:
+        time.sleep(0.001)
+    time.sleep(wait_s)
+    process.kill()
+    process.join()
+    return process.exitcode == -signal.SIGKILL
+
+
+def _in_places(environment, verb, arguments):
+    os.environ.update(environment)
+    verb(**arguments)

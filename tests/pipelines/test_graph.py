@@ -1,0 +1,130 @@
+"""The graph compiles for whatever a study asks for, and runs where a part of it is missing."""
+
+import json
+import subprocess
+import sys
+
+import local_runs
+import pytest
+import yaml
+from kfp import compiler
+from local_runs import ROOT, SHARES, SMOKE, TINY, environment, settings
+
+from pipelines.graph import arguments_of, graph, kinds_of
+from syntrial.config import load_study
+
+SHAPES = {
+    **{path.stem: (path, []) for path in sorted((ROOT / "studies").glob("*.yaml"))},
+    "no generators": (SMOKE, ["arms=[original, duplicates]"]),
+    "simple generators only": (SMOKE, ["arms=[original, simple_gan]"]),
+    "transferred generators only": (SMOKE, ["arms=[original, transfer_gan]"]),
+    "one generator of all classes": (SMOKE, ["gans.simple.conditional=true", "gans.transfer.conditional=true"]),
+    "no resize check": (SMOKE, ["resize_check.full_side=0"]),
+}
+DIGESTS = {"data": "a", "faces": "b", "external": ""}
+
+
+def compiled(study, path):
+    """The pipeline's specification."""
+    compiler.Compiler().compile(graph(study), str(path))
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_graph_compiles_with_a_box_for_each_kind_that_the_arms_need(shape, tmp_path):
+    path, changes = SHAPES[shape]
+    study = load_study(path, changes)
+    spec = compiled(study, tmp_path / "graph.yaml")
+    tasks = {name for component in spec["components"].values() for name in component.get("dag", {}).get("tasks", {})}
+    tasks |= set(spec["root"]["dag"]["tasks"])
+    assert {"ingest", "report", "trial", "split", "pool", "train-cnn"} <= {name.rstrip("-0123456789") for name in tasks}
+    assert ("train-gan" in tasks) == bool(kinds_of(study))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_parameter_of_the_graph_gets_an_argument(shape, tmp_path):
+    path, changes = SHAPES[shape]
+    study = load_study(path, changes)
+    wanted = compiled(study, tmp_path / "graph.yaml")["root"]["inputDefinitions"]["parameters"]
+    given = arguments_of(study, data="d", faces="f", external="", digests=DIGESTS)
+    assert set(given) == set(wanted)
+    assert json.loads(json.dumps(given)) == given
+
+
+PRINTED = """
+import sys, warnings
+warnings.simplefilter("ignore")
+from kfp import compiler
+from pipelines.graph import graph
+from syntrial.config import load_study
+compiler.Compiler().compile(graph(load_study(sys.argv[1])), sys.argv[2])
+"""
+
+
+def test_a_study_always_compiles_to_the_same_text(tmp_path):
+    texts = []
+    for seed in ("1", "2"):
+        out = tmp_path / f"{seed}.yaml"
+        words = [sys.executable, "-c", PRINTED, str(SMOKE), str(out)]
+        subprocess.run(words, cwd=ROOT, env=environment(PYTHONHASHSEED=seed), check=True, capture_output=True)
+        texts.append(out.read_text(encoding="utf-8"))
+    assert texts[0] == texts[1]
+
+
+def test_a_study_without_generators_runs_to_its_report(tiny):
+    assert tiny.code == 0, tiny.done.stderr[-3000:]
+    assert json.loads(tiny.results)["arms"] == ["original"]
+    assert not [name for name in tiny.boxes if "gan" in name or "faces" in name]
+
+
+def test_a_study_without_a_transfer_asks_for_no_faces(xrays, tmp_path):
+    run = local_runs.run(tmp_path, "--data", xrays, "--faces", "nowhere", "--dry-run", *TINY)
+    assert run.code == 0, run.done.stderr
+
+
+def test_a_study_with_simple_generators_only_runs_to_its_report(small):
+    assert small.code == 0, small.done.stderr[-3000:]
+    results = json.loads(small.results)
+    assert results["data"]["held_out"]["synthetic"] == {"simple/normal": 5, "simple/pneumonia": 5}
+    assert not [name for name in small.boxes if "faces" in name]
+
+
+@pytest.fixture(scope="session")
+def conditional(tmp_path_factory, xrays):
+    """One generator of both classes, simple and transferred from faces."""
+    changes = [
+        "gans.simple.conditional=true",
+        "gans.transfer.conditional=true",
+        "arms=[original, simple_gan, transfer_gan]",
+    ]
+    changes += ["name=conditional", "images_per_class=5", "resize_check.full_side=0", SHARES]
+    return local_runs.run(tmp_path_factory.mktemp("conditional"), "--data", xrays, *settings(*changes))
+
+
+def test_one_generator_of_all_classes_draws_images_of_each(conditional):
+    assert conditional.code == 0, conditional.done.stderr[-3000:]
+    results = json.loads(conditional.results)
+    assert results["data"]["held_out"]["synthetic"] == {"simple/*": 10, "transfer/*": 10}
+    index = next(conditional.folder.glob("artifacts/held_out-pool-*/index.csv")).read_text(encoding="utf-8")
+    for kind in ("simple", "transfer"):
+        rows = [line.split(",")[1] for line in index.splitlines() if f",{kind}/*," in line]
+        assert {label: rows.count(label) for label in set(rows)} == {"normal": 10 // 2, "pneumonia": 10 // 2}
+
+
+def test_the_boxes_of_one_generator_of_all_classes_are_planned(conditional):
+    assert [name for name in conditional.boxes if name.startswith("train_gan")] == [
+        "train_gan as printed simple/*",
+        "train_gan as printed transfer/*",
+        "train_gan faces/faces",
+        "train_gan held out simple/*",
+        "train_gan held out transfer/*",
+    ]
+
+
+def test_the_report_shows_what_one_generator_of_all_classes_drew_of_each(conditional):
+    page = (conditional.folder / "report.html").read_text(encoding="utf-8")
+    assert "simple/*" in page
+    names = [path.name for path in (conditional.folder / "figures").glob("*.png")]
+    assert [name for name in names if "simple" in name or "sample" in name]

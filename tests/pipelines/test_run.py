@@ -1,0 +1,223 @@
+"""A study on one machine: what a person gets, what is done again and what is not, and how it goes on after a kill."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import local_runs
+import pytest
+from local_runs import PATIENCE_S, ROOT, SMALL, SMOKE, TINY, command, environment, processes, wait_until
+
+from pipelines.__main__ import main
+from pipelines.plan import Counts, guessed, planned
+from syntrial.config import load_study
+
+FIGURES = [f"figure-{number:02d}" for number in range(4, 12)]
+
+
+# What a person gets
+
+
+def test_the_smoke_study_ends_well(smoke):
+    assert smoke.code == 0, smoke.done.stderr[-3000:]
+    assert " from the cache" in smoke.done.stderr
+
+
+@pytest.mark.parametrize("name", ["report.html", "table.md", "table.csv", "results.json", "summary.md", "run.json"])
+def test_a_run_leaves_its(name, smoke):
+    assert (smoke.folder / name).stat().st_size > 100
+
+
+def test_a_run_leaves_the_papers_eight_figures_as_pictures(smoke):
+    names = [path.name for path in (smoke.folder / "figures").glob("*.png")]
+    assert not [figure for figure in FIGURES if not any(name.startswith(figure) for name in names)]
+
+
+def test_a_run_leaves_what_every_box_made(smoke):
+    made = [
+        json.loads(path.read_text(encoding="utf-8"))["verb"] for path in smoke.folder.glob("artifacts/*/about.json")
+    ]
+    study = load_study(SMOKE)
+    # The second test set and the faces' images are there; the report itself lies above.
+    expected = {"train_cnn": 2 * len(study.arms) + 1, "train_gan": 9, "synthesize": 8, "pool": 2, "split": 3}
+    assert {verb: made.count(verb) for verb in expected} == expected
+    assert made.count("ingest") >= 3
+
+
+def test_the_table_is_printed_with_the_papers_figures_beside_ours(smoke):
+    assert "D4 original + transfer GAN" in smoke.done.stdout
+    assert "0.9786" in smoke.done.stdout
+    assert "report.html has the whole report" in smoke.done.stdout
+
+
+def test_the_boxes_that_run_are_those_that_were_planned(smoke):
+    study = load_study(SMOKE)
+    counts = Counts({label: 1 for label in study.classes}, faces=1)
+    assert smoke.boxes == sorted(box.name for box in planned(study, counts, guessed(study)))
+
+
+def test_the_results_name_no_place_and_no_time(smoke):
+    assert str(smoke.folder.parents[1]) not in smoke.results.decode()
+    assert smoke.folder.name not in smoke.results.decode()
+
+
+# What is done again, and what is not
+
+
+def test_with_nothing_changed_no_box_runs_and_the_results_are_equal(smoke):
+    second = local_runs.run(smoke.folder.parents[1])
+    assert (second.code, second.boxes, second.results) == (0, [], smoke.results)
+    assert second.folder != smoke.folder
+    assert (second.folder / "report.html").is_file()
+
+
+def test_a_changed_image_is_never_served_stale(tiny, again, xrays, tmp_path):
+    changed = shutil.copytree(xrays, tmp_path / "xrays")
+    first, second = sorted((changed / "normal").iterdir())[:2]
+    shutil.copyfile(ROOT / "data" / "sample" / "xray" / "normal" / first.name, second)
+    first.unlink()
+    after = local_runs.run(again(tiny), "--data", changed, *TINY)
+    verbs = {name.split()[0] for name in after.boxes}
+    assert verbs == {"ingest", "split", "pool", "train_cnn", "report"}
+    assert after.results != tiny.results
+
+
+def test_a_setting_of_the_classifier_redoes_no_generator(small, again, xrays):
+    after = local_runs.run(again(small), "--data", xrays, *SMALL, "--set", "classifier.dropout=0.1")
+    assert {name.split()[0] for name in after.boxes} == {"train_cnn", "report"}
+    assert after.results != small.results
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of the code, to be changed."""
+    folder = tmp_path / "checkout"
+    for name in ("src", "components", "pipelines", "studies"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("module", "redone"),
+    [("verdict", {"report"}), ("train_cnn", {"train_cnn", "report"})],
+    ids=["report", "classifier"],
+)
+def test_changed_code_redoes_what_it_made_and_what_follows(module, redone, small, again, xrays, checkout):
+    with open(checkout / "src" / "syntrial" / f"{module}.py", "a", encoding="utf-8") as file:
+        file.write("\n# changed\n")
+    faces = ("--faces", ROOT / "data" / "sample" / "faces")
+    after = local_runs.run(again(small), "--data", xrays, *faces, *SMALL, checkout=checkout)
+    assert {name.split()[0] for name in after.boxes} == redone
+    assert after.results == small.results
+
+
+# How it goes on
+
+
+def start(runs: Path, *words, **own: str) -> tuple[subprocess.Popen, Path]:
+    """A run that is not waited for, and its folder; what it says lies beside the runs."""
+    before = set(runs.glob("*/2*"))
+    with open(runs.with_name("said.txt"), "ab") as said:
+        process = subprocess.Popen(
+            command("run", "--study", SMOKE, "--runs", runs, *words),
+            cwd=ROOT,
+            env=environment(**own),
+            stdout=said,
+            stderr=said,
+        )
+    return process, wait_until(lambda: next(iter({*runs.glob("*/2*")} - before), None))
+
+
+def learning(folder: Path) -> list[int]:
+    """Processes of the boxes of a run that train right now."""
+    paths = {path: path.read_text(encoding="utf-8") for path in (folder / "progress").glob("train_*.jsonl")}
+    return [int(path.stem.rpartition("-")[2]) for path, text in paths.items() if text and '"event": "end"' not in text]
+
+
+def test_killed_again_and_again_a_study_ends_where_an_uncut_one_ends(small, xrays, tmp_path):
+    runs, moments = tmp_path / "runs", random.Random(5)
+    words, often = ("--data", xrays, *SMALL), {"SYNTRIAL_CHECKPOINT_EVERY_S": "0"}
+    whole, folder = start(runs, *words, **often)
+    wait_until(lambda: learning(folder))
+    time.sleep(moments.uniform(0, small.elapsed_s / 3))
+    whole.kill()
+    assert whole.wait() == -signal.SIGKILL
+    with_a_box_killed, folder = start(runs, *words, **often)
+    (box, *_) = wait_until(lambda: learning(folder))
+    time.sleep(moments.uniform(0, 0.2))
+    with contextlib.suppress(ProcessLookupError):  # it was faster
+        os.kill(box, signal.SIGKILL)
+    with_a_box_killed.wait(PATIENCE_S)
+    last = local_runs.run(runs, *words, **often)
+    assert last.code == 0, last.done.stderr[-3000:]
+    assert last.results == small.results
+
+
+def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(xrays, tmp_path):
+    words = ("--data", xrays, *SMALL, "--set", "gans.simple.epochs=100000")
+    process, folder = start(tmp_path / "runs", *words)
+    wait_until(lambda: learning(folder))
+    second = local_runs.run(tmp_path / "runs", *words)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE_S) == 130
+    assert not processes(folder)
+    said = (tmp_path / "said.txt").read_text(encoding="utf-8")
+    assert "the same command goes on from the last checkpoint" in said
+    assert "Traceback" not in said
+    assert (second.code, len(second.errors)) == (2, 1)
+    assert "in use by another run of this study" in second.errors[0]
+
+
+# What a person is told after a mistake
+
+MISTAKES = {
+    "no such study": (["--study", "studies/no.yaml"], "there is no study file studies/no.yaml"),
+    "a misspelt setting": (["--set", "gans.simple.epoch=5"], "did you mean 'epochs'?"),
+    "a change that is none": (["--set", "side"], "is not of the form NAME=VALUE"),
+    "a contradiction": (["--set", "arms=[simple_gan]"], "arms lacks 'original'"),
+    "no such data": (["--data", "data/sample/xrays"], "did you mean"),
+    "no such faces": (["--faces", "nowhere"], "/nowhere"),
+    "no such second test set": (["--external", "nowhere"], "/nowhere"),
+    "a class that is not there": (["--set", "classes=[normal, covid]"], "no image of the class 'covid'"),
+    "a broken manifest": (["--data", "MANIFEST"], "needs the columns file and label"),
+    "a place that takes no folder": (["--runs", "MANIFEST/runs"], "--runs takes another place"),
+    "a scheme that is none": (["--data", "ftp://somewhere/xrays"], "ftp"),
+    "images that are all bad": (["--data", "BAD"], "no usable image"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_sentence_and_exit_code_2(mistake, tmp_path, monkeypatch, capfd):
+    (tmp_path / "MANIFEST").write_text("path,diagnosis\na.png,normal\n", encoding="utf-8")
+    for label in ("normal", "pneumonia"):
+        (tmp_path / "BAD" / label).mkdir(parents=True)
+        (tmp_path / "BAD" / label / "a.png").write_bytes(b"no image")
+    words, sentence = MISTAKES[mistake]
+    places = {name: str(tmp_path / name) for name in ("MANIFEST", "BAD")}
+    words = [places.get(word, word.replace("MANIFEST/", f"{places['MANIFEST']}/")) for word in words]
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    runs = [] if "--runs" in words else ["--runs", str(tmp_path / "runs")]
+    study = [] if "--study" in words else ["--study", str(SMOKE)]
+    assert main(["run", *study, *runs, *words]) == 2
+    told = capfd.readouterr().err
+    assert [line for line in told.splitlines() if line.startswith("error: ")] == told.splitlines()[-1:]
+    assert sentence in told.splitlines()[-1]
+    assert "Traceback" not in told
+
+
+def test_a_dry_run_says_what_would_run_and_starts_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert main(["run", "--study", str(SMOKE), "--runs", str(tmp_path / "runs"), "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    boxes = planned(load_study(SMOKE), Counts({"normal": 201, "pneumonia": 200}, faces=310), guessed(load_study(SMOKE)))
+    for line, box in zip(lines[1:], boxes, strict=False):
+        assert line.startswith(box.name) and f"{box.units:,}" in line
+    assert lines[-1].startswith(f"{len(boxes)} boxes; ") and " minutes" in lines[-1]
+    assert not (tmp_path / "runs").exists()

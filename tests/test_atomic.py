@@ -1,0 +1,118 @@
+"""Nothing half-written is ever taken for whole."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from syntrial import atomic
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+class CutError(Exception):
+    """Something that goes wrong halfway."""
+
+
+def test_a_folder_appears_when_it_is_whole(tmp_path):
+    with atomic.new_folder(tmp_path / "deep" / "out") as draft:
+        (draft / "a").write_text("a")
+        assert not (tmp_path / "deep" / "out").exists()
+    assert names(tmp_path / "deep") == ["out"] and names(tmp_path / "deep" / "out") == ["a"]
+    assert stat.S_IMODE((tmp_path / "deep" / "out").stat().st_mode) == 0o755
+
+
+def test_a_folder_that_went_wrong_leaves_nothing_and_what_was_there_stays(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").touch()
+    with pytest.raises(CutError), atomic.new_folder(tmp_path / "out") as draft:
+        (draft / "new").touch()
+        raise CutError
+    assert names(tmp_path) == ["out"] and names(tmp_path / "out") == ["old"]
+
+
+def test_a_folder_replaces_the_old_one_whole(tmp_path):
+    for name in ("old", "new"):
+        with atomic.new_folder(tmp_path / "out") as draft:
+            (draft / name).touch()
+    assert names(tmp_path) == ["out"] and names(tmp_path / "out") == ["new"]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_file_appears_when_it_is_whole_and_all_may_read_it(durable, tmp_path):
+    with atomic.new_file(tmp_path / "a", durable) as file:
+        file.write(b"whole")
+        assert names(tmp_path)[0].startswith(atomic.DRAFT)
+    assert names(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"whole"
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o644
+
+
+def test_a_file_that_went_wrong_leaves_what_was_there(tmp_path):
+    atomic.write_bytes(tmp_path / "a", b"old")
+    with pytest.raises(CutError), atomic.new_file(tmp_path / "a") as file:
+        file.write(b"ne")
+        raise CutError
+    assert names(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"old"
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_what_was_there(tmp_path):
+    atomic.write_bytes(tmp_path / "a", b"old")
+    code = "import os, signal, sys; from syntrial import atomic\nwith atomic.new_file(sys.argv[1]) as file:\n"
+    code += "    file.write(b'new'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a")], env={"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    )
+    assert done.returncode == -9 and (tmp_path / "a").read_bytes() == b"old"
+
+
+def test_equal_content_is_equal_bytes(tmp_path):
+    atomic.write_json(tmp_path / "a", {"b": [1, 2.5], "a": "é"})
+    atomic.write_json(tmp_path / "b", {"a": "é", "b": [1, 2.5]})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert json.loads((tmp_path / "a").read_text(encoding="utf-8")) == {"a": "é", "b": [1, 2.5]}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_json_does_not_have_is_refused_and_nothing_is_written(value, tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        atomic.write_json(tmp_path / "a", {"loss": value})
+    assert names(tmp_path) == []
+
+
+def test_a_link_is_the_same_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"a")
+    atomic.link_or_copy(tmp_path / "a", tmp_path / "b")
+    assert os.path.samefile(tmp_path / "a", tmp_path / "b")
+
+
+def test_one_is_inside_at_a_time_and_who_waits_says_so(tmp_path, caplog):
+    order, inside = [], threading.Event()
+
+    def first():
+        with atomic.locked(tmp_path / "lock", "waiting"):
+            inside.set()
+            while "waiting" not in caplog.messages:
+                time.sleep(0.001)
+            order.append("first")
+
+    other = threading.Thread(target=first)
+    other.start()
+    inside.wait()
+    with atomic.locked(tmp_path / "lock", "waiting"):
+        order.append("second")
+    other.join()
+    assert order == ["first", "second"] and caplog.messages == ["waiting"]
+
+
+def test_a_lock_that_nobody_holds_is_taken_without_a_word(tmp_path, caplog):
+    for _ in range(2):
+        with atomic.locked(tmp_path / "folder" / "lock", "waiting"):
+            assert caplog.messages == []

@@ -1,0 +1,74 @@
+"""A cache forgets a box when the code that it runs has changed, and not before."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from syntrial import codehash
+from syntrial.codehash import code_digest
+
+# A package in small, with every form of import.
+MODULES = {
+    "verb": "import numpy\nfrom syntrial import noun\nfrom syntrial.named import thing\nimport syntrial.plain\n"
+    "from syntrial.box import part\n\ndef later():\n    from syntrial.lazy import thing\n",
+    "noun": "from syntrial.deep import DEPTH\n",
+    "deep": "from syntrial import noun\n",  # in a circle
+    "named": "",
+    "plain": "",
+    "lazy": "",
+    "box/__init__": "from syntrial.box import inner\n",
+    "box/part": "",
+    "box/inner": "",
+    "other": "from syntrial import verb\n",
+}
+USED = set(MODULES) - {"other"}
+
+
+@pytest.fixture
+def package(tmp_path):
+    for name, text in MODULES.items():
+        (tmp_path / "package" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "package" / f"{name}.py").write_text(text, encoding="utf-8")
+    return tmp_path / "package"
+
+
+def with_change_in(package, name):
+    """A copy with a change in a module."""
+    copy = shutil.copytree(package, package.with_name("changed"), ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / f"{name}.py").write_text(
+        (copy / f"{name}.py").read_text(encoding="utf-8") + "# changed\n", encoding="utf-8"
+    )
+    return copy
+
+
+@pytest.mark.parametrize("name", sorted(USED))
+def test_a_change_in_what_is_imported_changes_the_digest(name, package):
+    assert code_digest("verb", with_change_in(package, name)) != code_digest("verb", package)
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - USED))
+def test_a_change_in_what_is_not_imported_does_not(name, package):
+    assert code_digest("verb", with_change_in(package, name)) == code_digest("verb", package)
+
+
+def test_the_optimisers_code_counts_where_networks_learn_and_nowhere_else(tmp_path):
+    real = shutil.copytree(codehash.PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("__pycache__"))
+    changed = with_change_in(real, "adam")
+    assert code_digest("train_gan", real) == code_digest("train_gan", codehash.PACKAGE)
+    assert code_digest("train_gan", real) != code_digest("train_gan", changed)
+    assert code_digest("split", real) == code_digest("split", changed)
+
+
+def test_the_digest_is_the_same_in_every_process():
+    code = "from syntrial.codehash import code_digest; print(code_digest('split'))"
+    environment = {"PYTHONPATH": str(Path(__file__).parents[1] / "src"), "PYTHONHASHSEED": "7"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == code_digest("split")
+
+
+def test_a_digest_is_sixteen_hexadecimal_digits_and_tells_verbs_apart():
+    assert len(code_digest("split")) == 16 and int(code_digest("split"), 16)
+    assert code_digest("split") != code_digest("pool")

@@ -1,0 +1,124 @@
+"""Settings are checked where they are defined, and a mistake gets one sentence."""
+
+from pathlib import Path
+
+import pytest
+
+from syntrial.config import (
+    TURNED,
+    CnnConfig,
+    GanConfig,
+    StudyConfig,
+    load_study,
+    numbers_of,
+    settings_of,
+    turned,
+)
+from syntrial.errors import ConfigError
+
+STUDIES = sorted((Path(__file__).parents[1] / "studies").glob("*.yaml"))
+QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("gans.simpel.epochs=5", "gans has no 'simpel'; did you mean 'simple'?"),
+        ("gans.simple.epoch=5", "gans.simple has no 'epoch'; did you mean 'epochs'?"),
+        ("clasifier.epochs=5", "a study has no 'clasifier'; did you mean 'classifier'?"),
+        ("gans.simple.epochs=0", "gans.simple.epochs is 0; input should be greater than or equal to 1"),
+        ("classifier.epochs=2.5", "classifier.epochs is 2.5"),
+        ("split.val_share=half", "split.val_share is 'half'"),
+        ("side=60", "side is 60; the generators draw 32, 64, 128 or 256 px"),
+        ("arms=[original, gan]", "arms has no 'gan'; it has original, conventional"),
+        ("arms=[duplicates]", "arms lacks 'original'"),
+        ("seeds=[1, 1]", r"seeds names something twice: \[1, 1\]"),
+        ("seeds=[-1]", "seeds are 0 or more"),
+        ("classes=[normal]", "classes is"),
+        ("classes=[a/b, c]", "neither '/' nor"),
+        ("gans.simple.loss=wgan_gp", "normalisation is batch, but loss wgan_gp"),
+        ("classes=['', c]", "nor be empty"),
+        ("gans.all.epoch=5", "yaml: gans.all has no 'epoch'; did you mean 'epochs'[?]$"),
+        ("gans.simple.architecture=dcgn", "gans.simple.architecture is 'dcgn'; input should be 'dcgan'"),
+        ("classifier.architecture=resnet", "classifier.architecture is 'resnet'; input should be 'cnn'"),
+        ("gans.simple.loss=wasserstein", "gans.simple.loss is 'wasserstein'"),
+        ("gans.simple.diffaugment=[colour]", "diffaugment has no 'colour'; it has color, translation, cutout"),
+        ("gans.transfer.width=8", "transfer.width is 8 and faces.width is 16"),
+        ("gans.faces.conditional=true", "faces have one class"),
+        ("conventional.zoom_range=[2, 1]", "two positive numbers, the smaller first"),
+        ("ingest.group_pattern='('", "is not a regular expression"),
+        ("resize_check.full_side=64", "full size must be larger"),
+        ("name=a b", "name is 'a b'"),
+        ("gans.simple.lr=.nan", "gans.simple.lr is nan"),
+        ("side", "is not of the form NAME=VALUE"),
+        ("side.px=3", "side is a value, not a section"),
+        ("side=[", "is not a YAML value"),
+    ],
+)
+def test_a_mistake_gets_one_sentence_that_names_the_place(change, sentence):
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        load_study(QUICK, [change])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("- a list", "holds a list"), ("side: [", "is not YAML"), ("\xff\xfe", "cannot be read|has no|holds a str")],
+)
+def test_a_file_that_is_no_study_is_refused(tmp_path, text, sentence):
+    path = tmp_path / "odd.yaml"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(ConfigError, match=sentence):
+        load_study(path)
+
+
+@pytest.mark.parametrize("text", ["side: 64\nside: 32", "gans:\n  simple: {epochs: 3}\ngans:\n  all: {width: 8}"])
+def test_a_setting_that_stands_there_twice_is_refused_by_name_and_line(text, tmp_path):
+    (tmp_path / "odd.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"'{text.partition(':')[0]}' stands there twice .*line [23]"):
+        load_study(tmp_path / "odd.yaml")
+
+
+def test_a_missing_study_says_which_there_are(tmp_path):
+    with pytest.raises(ConfigError, match="there is no study file"):
+        load_study(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_survives_a_round_trip(path):
+    study = load_study(path)
+    assert study.name == path.stem
+    assert StudyConfig.of(study.model_dump(mode="json")) == study
+
+
+def test_the_papers_study_is_the_papers():
+    study = load_study(QUICK.with_name("paper.yaml"))
+    epochs = [getattr(study.gans, kind).epochs for kind in ("simple", "faces", "transfer")]
+    assert epochs == [200, 200, 75]
+    assert (study.side, study.images_per_class, study.resize_check.full_side) == (128, 1000, 1024)
+
+
+def test_a_setting_for_all_generators_gives_way_to_a_generators_own():
+    study = load_study(QUICK, ["gans.all.lr=0.5", "gans.simple.lr=0.25"])
+    assert (study.gans.faces.lr, study.gans.simple.lr, study.gans.transfer.lr) == (0.5, 0.25, 0.5)
+
+
+def test_what_is_turned_in_the_dashboard_ends_in_the_study():
+    study = load_study(QUICK)
+    numbers = {**numbers_of(study), "simple_epochs": 7.0, "seeds": [4.0], "arms": ["original"]}
+    changed = turned(study.model_dump(mode="json"), numbers)
+    assert (changed.gans.simple.epochs, changed.seeds, changed.arms) == (7, [4], ["original"])
+    assert turned(study.model_dump(mode="json"), numbers_of(study)) == study
+    assert set(numbers) == set(TURNED)
+
+
+def test_whole_numbers_that_an_engine_made_floats_of_are_numbers_again():
+    assert GanConfig.of({"epochs": 5.0, "batch": 8.0}).epochs == 5
+    assert CnnConfig.of({"epochs": 1}, epochs=9).epochs == 9
+
+
+def test_every_setting_can_be_listed_with_its_value_and_source():
+    rows = {row["name"]: row for row in settings_of(load_study(QUICK))}
+    assert rows["gans.simple.epochs"]["value"] == 60
+    assert rows["gans.simple.epochs"]["default"] == 200
+    assert all(row["meaning"] and row["source"] for row in rows.values())
