@@ -21,6 +21,7 @@ from syntrial.train_cnn import CURVE, RESAMPLES, Plan, probabilities, train_cnn
 from syntrial.trainingset import material_of
 
 CONFIG, AUGMENT = CnnConfig(width=4, batch=16, epochs=2), AugmentConfig()
+LONG = CONFIG.model_copy(update={"epochs": 12})  # long enough to be killed several times in each seed
 THREE = [*CLASSES, "faces"]
 
 
@@ -58,7 +59,7 @@ def trained(images, out, arm="original", seeds=(0,), config=CONFIG, augmentation
 def two_seeds(pooled, tmp_path_factory):
     """An uncut training of two seeds, held out, and what it returned."""
     folder = tmp_path_factory.mktemp("two") / "out"
-    return folder, trained(pooled["held_out"], folder, "simple_gan", [3, 5])[1]
+    return folder, trained(pooled["held_out"], folder, "simple_gan", [3, 5], LONG)[1]
 
 
 def read(folder, name):
@@ -131,10 +132,10 @@ def test_it_writes_what_it_says(two_seeds):
     about = read(folder, "about.json")
     told = {"arm": "simple_gan", "protocol": "held_out", "seeds": [3, 5], "side": 32, "classes": CLASSES}
     assert told.items() <= about.items()
-    assert CnnConfig.of(about["config"]) == CONFIG and AugmentConfig.of(about["conventional"]) == AUGMENT
+    assert CnnConfig.of(about["config"]) == LONG and AugmentConfig.of(about["conventional"]) == AUGMENT
     curve = table(folder / "curves.csv")
     assert tuple(curve[0]) == CURVE
-    assert [(row["seed"], row["epoch"]) for row in curve] == [("3", "1"), ("3", "2"), ("5", "1"), ("5", "2")]
+    assert [(row["seed"], row["epoch"]) for row in curve] == [(seed, str(i + 1)) for seed in "35" for i in range(12)]
 
 
 def test_predictions_hold_each_judged_image_once_a_seed_with_probabilities(two_seeds, pooled):
@@ -212,12 +213,12 @@ def test_three_classes_are_judged_together(tmp_path):
 
 
 def test_the_same_bits_twice(two_seeds, pooled, tmp_path):
-    trained(pooled["held_out"], tmp_path / "again", "simple_gan", [3, 5])
+    trained(pooled["held_out"], tmp_path / "again", "simple_gan", [3, 5], LONG)
     assert contents(tmp_path / "again") == contents(two_seeds[0])
 
 
 def test_a_seed_ends_the_same_whatever_other_seeds_there_are(two_seeds, pooled, tmp_path):
-    trained(pooled["held_out"], tmp_path / "alone", "simple_gan", [5])
+    trained(pooled["held_out"], tmp_path / "alone", "simple_gan", [5], LONG)
     alone, both = (contents(folder)["classifier-5.safetensors"] for folder in (tmp_path / "alone", two_seeds[0]))
     assert alone == both
 
@@ -227,10 +228,10 @@ def test_killed_in_the_first_and_in_the_second_seed_it_ends_exactly_where_an_unc
 ):
     checkpoints, moments, kills = tmp_path / "checkpoints", random.Random(0), 0
     steps = read(two_seeds[0], "about.json")["steps"]
-    arguments = {"arm": "simple_gan", "seeds": [3, 5], "config": CONFIG, "augmentation": AUGMENT}
+    arguments = {"arm": "simple_gan", "seeds": [3, 5], "config": LONG, "augmentation": AUGMENT}
     run = {"images": pooled["held_out"], "out": tmp_path / "out", **arguments}
-    for further in (2, steps - 2 + 1, 1, 2):
-        kills += killed(train_cnn, run, checkpoints, further, moments.uniform(0, 0.02))
+    for wanted in (2, steps // 2, steps + 2, steps + steps // 2):
+        kills += killed(train_cnn, run, checkpoints, wanted - steps_kept(checkpoints), moments.uniform(0, 0.01))
     assert kills == 4 and steps < steps_kept(checkpoints) < 2 * steps
     monkeypatch.setenv("SYNTRIAL_CHECKPOINTS", str(checkpoints))
     train_cnn(**run)
@@ -241,8 +242,8 @@ def test_killed_in_the_first_and_in_the_second_seed_it_ends_exactly_where_an_unc
 @pytest.mark.parametrize("arm", ["conventional_online", "conventional"])
 def test_random_changes_are_the_same_after_a_kill(arm, pooled, tmp_path, monkeypatch):
     monkeypatch.setenv("SYNTRIAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
-    trained(pooled["held_out"], tmp_path / "uncut", arm)
-    run = {"images": pooled["held_out"], "arm": arm, "seeds": [0], "config": CONFIG, "augmentation": AUGMENT}
+    trained(pooled["held_out"], tmp_path / "uncut", arm, config=LONG)
+    run = {"images": pooled["held_out"], "arm": arm, "seeds": [0], "config": LONG, "augmentation": AUGMENT}
     assert killed(train_cnn, {**run, "out": tmp_path / "out"}, tmp_path / "checkpoints", 3)
     train_cnn(**run, out=tmp_path / "out")
     assert contents(tmp_path / "out") == contents(tmp_path / "uncut")
