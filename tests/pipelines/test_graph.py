@@ -56,21 +56,21 @@ def test_every_parameter_of_the_graph_gets_an_argument(shape, tmp_path):
 PRINTED = """
 import sys, warnings
 warnings.simplefilter("ignore")
+from pipelines.graph import graph  # first, as the ways to run it are: pipelines settles the order of protobuf's maps
 from kfp import compiler
-from pipelines.graph import graph
 from syntrial.config import load_study
 compiler.Compiler().compile(graph(load_study(sys.argv[1])), sys.argv[2])
 """
 
 
-def test_a_study_always_compiles_to_the_same_text(tmp_path):
-    texts = []
-    for seed in ("1", "2"):
+def test_a_study_compiles_to_the_same_text_in_every_process(tmp_path):
+    texts = set()
+    for seed in range(4):
         out = tmp_path / f"{seed}.yaml"
         words = [sys.executable, "-c", PRINTED, str(SMOKE), str(out)]
-        subprocess.run(words, cwd=ROOT, env=environment(PYTHONHASHSEED=seed), check=True, capture_output=True)
-        texts.append(out.read_text(encoding="utf-8"))
-    assert texts[0] == texts[1]
+        subprocess.run(words, cwd=ROOT, env=environment(PYTHONHASHSEED=str(seed)), check=True, capture_output=True)
+        texts.add(out.read_text(encoding="utf-8"))
+    assert len(texts) == 1  # the cache goes by names in it
 
 
 def test_a_study_without_generators_runs_to_its_report(tiny):
