@@ -5,7 +5,11 @@ progress and not a log.
 """
 
 import json
+import os
+import signal
+import stat
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -31,5 +35,16 @@ def main(folder: Path) -> None:
     atomic.write_json(folder / "done.json", {"report": done.output.path})
 
 
+def end_with_starter() -> None:
+    """Ends this process and its boxes when whoever started it is gone, killed at that: the system then closes the pipe
+    that is this process's input. Without such a pipe, started by hand, it stays.
+    """
+    while os.read(0, 4096):
+        pass
+    os.killpg(0, signal.SIGTERM)
+
+
 if __name__ == "__main__":
+    if stat.S_ISFIFO(os.fstat(0).st_mode) and os.getpgrp() == os.getpid():
+        threading.Thread(target=end_with_starter, daemon=True).start()
     main(Path(sys.argv[1]))

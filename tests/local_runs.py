@@ -22,7 +22,14 @@ def settings(*changes: str) -> list[str]:
 
 SHARES = "split={val_share: 0.3, test_share: 0.3}"  # so that few patients suffice for each part
 TINY = settings("name=tiny", "arms=[original]", "resize_check.full_side=0", SHARES)
-SMALL = settings("name=small", "arms=[original, simple_gan]", "images_per_class=5", "resize_check.full_side=0", SHARES)
+SMALL = settings(
+    "name=small",
+    "arms=[original, simple_gan]",
+    "images_per_class=5",
+    "gans.simple.epochs=40",  # so that there is time to kill it
+    "resize_check.full_side=0",
+    SHARES,
+)
 
 
 def environment(checkout: Path = ROOT, **own: str) -> dict[str, str]:

@@ -275,24 +275,18 @@ def test_without_torch_a_verb_that_trains_names_the_extra(chain, tmp_path):
 
 
 def test_ctrl_c_ends_a_training_with_how_to_go_on(chain, tmp_path):
-    words = ["train-gan", *SETTINGS, "--set", "gans.simple.epochs=100000", str(chain / "held_out parts")]
-    command = [
-        sys.executable,
-        "-m",
-        "syntrial.cli",
-        *words,
-        str(tmp_path / "new"),
-        "--kind",
-        "simple",
-        "--label",
-        "normal",
-    ]
+    words = ["train-gan", *SETTINGS, "--set", "gans.simple.epochs=100000", chain / "held_out parts", tmp_path / "new"]
+    words += ["--kind", "simple", "--label", "normal"]
+    command = [sys.executable, "-m", "syntrial.cli", *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "SYNTRIAL_CHECKPOINTS": str(tmp_path / "kept")}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
-        assert running.stderr.readline().startswith("train_gan held out simple/normal")
-        time.sleep(0.2)
-        running.send_signal(signal.SIGINT)
-        told = running.communicate(timeout=60)[1]
+        try:
+            assert running.stderr.readline().startswith("train_gan held out simple/normal")
+            time.sleep(0.2)
+            running.send_signal(signal.SIGINT)
+            told = running.communicate(timeout=60)[1]
+        finally:
+            running.kill()
     assert running.returncode == 130
     assert told.endswith("stopped; the same command goes on from the last checkpoint\n")
     assert "Traceback" not in told
