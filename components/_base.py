@@ -1,6 +1,9 @@
-"""How every box is made: a function with a three-line body, an image, nothing installed at start."""
+"""How every box is made: a function with a short body, an image, nothing installed at start."""
 
+import ast
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from kfp import dsl
@@ -8,11 +11,25 @@ from kfp import dsl
 from syntrial.codehash import code_digest
 
 
-def component(verb: str) -> Callable[[Callable[..., Any]], Any]:
-    """A box that calls one verb and tells the dashboard the verb's numbers.
+def component(box: str) -> Callable[[Callable[..., Any]], Any]:
+    """A box: the function in the file of its name, which calls one verb and tells the dashboard the verb's numbers.
 
-    Its image's tag holds the hash of the verb's code, because the engine's cache looks at the tag and not at the code.
-    The numbers are written to a file too, because that cache takes a box for undone when one of its outputs is not on
-    disk.
+    Its image's tag holds the hash of the code it uses, because the engine's cache looks at the tag and not at the code.
     """
-    return dsl.component(base_image=f"syntrial-python-{verb}:{code_digest(verb)}", install_kfp_package=False)
+    return dsl.component(base_image=f"syntrial-python-{box}:{box_digest(box)}", install_kfp_package=False)
+
+
+def box_digest(box: str) -> str:
+    """Hash of all code of the package that a box can reach; 16 hexadecimal digits."""
+    return hashlib.sha256("".join(map(code_digest, modules_of(box))).encode()).hexdigest()[:16]
+
+
+def modules_of(box: str) -> list[str]:
+    """The modules of syntrial that the box's body imports."""
+    tree = ast.parse(Path(__file__).with_name(f"{box}.py").read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "syntrial":
+            package = node.module.removeprefix("syntrial").removeprefix(".")
+            found |= {package} if package else {alias.name for alias in node.names}
+    return sorted(found)

@@ -1,6 +1,6 @@
 """Raw files -> image set."""
 
-from kfp.dsl import Dataset, Metrics, Output
+from kfp.dsl import HTML, Dataset, Metrics, Output
 
 from components._base import component
 
@@ -14,13 +14,14 @@ def ingest(
     classes: list,
     settings: dict,
     images: Output[Dataset],
+    page: Output[HTML],
     metrics: Output[Metrics],
 ):
     """`digest` is that of the data: it takes part in the cache's key and in nothing else."""
-    from syntrial.atomic import write_json
     from syntrial.config import IngestConfig
+    from syntrial.dashboard import images_page, show
     from syntrial.ingest import ingest
 
     numbers = ingest(data, images.path, side=int(side), classes=classes, config=IngestConfig.of(settings), name=name)
-    metrics.metadata.update(numbers)
-    write_json(metrics.path, numbers)
+    images_page(images.path, page.path)
+    show(metrics, numbers)

@@ -17,11 +17,10 @@ def pool(
     transfer: Input[List[Dataset]] = None,  # noqa: UP006
 ):
     """A study without one kind of generator leaves its list out."""
-    from syntrial.atomic import write_json
     from syntrial.config import SplitConfig
+    from syntrial.dashboard import show
     from syntrial.pool import pool
 
     drawn = [one.path for one in [*(simple or []), *(transfer or [])]]
     numbers = pool(real.path, drawn, images.path, config=SplitConfig.of(settings))
-    metrics.metadata.update(numbers)
-    write_json(metrics.path, numbers)
+    show(metrics, numbers)

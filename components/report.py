@@ -32,7 +32,7 @@ def report(
     import shutil
 
     from syntrial import config
-    from syntrial.atomic import write_json
+    from syntrial.dashboard import show
     from syntrial.report import report as write
 
     turned = {
@@ -54,7 +54,6 @@ def report(
         held_out_images=held_out_images.path,
         full_size=full_size.path if full_size else None,
     )
-    metrics.metadata.update(numbers)
-    write_json(metrics.path, numbers)
+    show(metrics, numbers)
     shutil.copyfile(f"{report.path}/report.html", page.path)
     shutil.copyfile(f"{report.path}/summary.md", table.path)

@@ -15,11 +15,10 @@ def split(
     external: Input[Dataset] = None,
 ):
     """The external images join as a second test set."""
-    from syntrial.atomic import write_json
     from syntrial.config import SplitConfig
+    from syntrial.dashboard import show
     from syntrial.split import split
 
     second = external.path if external else ""
     numbers = split(images.path, parts.path, protocol=protocol, config=SplitConfig.of(settings), external=second)
-    metrics.metadata.update(numbers)
-    write_json(metrics.path, numbers)
+    show(metrics, numbers)

@@ -1,16 +1,18 @@
 """Generator -> image set."""
 
-from kfp.dsl import Dataset, Input, Metrics, Model, Output
+from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
 
 from components._base import component
 
 
 @component("synthesize")
-def synthesize(generator: Input[Model], count: int, images: Output[Dataset], metrics: Output[Metrics]):
+def synthesize(
+    generator: Input[Model], count: int, images: Output[Dataset], page: Output[HTML], metrics: Output[Metrics]
+):
     """`count` images of each class the generator knows."""
-    from syntrial.atomic import write_json
+    from syntrial.dashboard import images_page, show
     from syntrial.synthesize import synthesize
 
     numbers = synthesize(generator.path, images.path, count=int(count))
-    metrics.metadata.update(numbers)
-    write_json(metrics.path, numbers)
+    images_page(images.path, page.path)
+    show(metrics, numbers)

@@ -1,6 +1,6 @@
 """Pooled image set + arm + seeds -> classifiers, curves and scores."""
 
-from kfp.dsl import Dataset, Input, Metrics, Output
+from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Metrics, Output
 
 from components._base import component
 
@@ -14,11 +14,13 @@ def train_cnn(
     settings: dict,
     augmentation: dict,
     scores: Output[Dataset],
+    page: Output[HTML],
+    classification: Output[ClassificationMetrics],
     metrics: Output[Metrics],
 ):
     """One classifier a seed, the same seeds in every arm."""
-    from syntrial.atomic import write_json
     from syntrial.config import AugmentConfig, CnnConfig
+    from syntrial.dashboard import classifier_page, show, show_classification
     from syntrial.train_cnn import train_cnn
 
     numbers = train_cnn(
@@ -29,5 +31,6 @@ def train_cnn(
         config=CnnConfig.of(settings, epochs=epochs),
         augmentation=AugmentConfig.of(augmentation),
     )
-    metrics.metadata.update(numbers)
-    write_json(metrics.path, numbers)
+    classifier_page(scores.path, page.path)
+    show_classification(classification, scores.path)
+    show(metrics, numbers)

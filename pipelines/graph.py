@@ -10,6 +10,7 @@ from typing import Any, List, NamedTuple  # noqa: UP035  kfp reads annotations a
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Model
 
+from components.digest import digest
 from components.ingest import ingest
 from components.pool import pool
 from components.report import report
@@ -36,16 +37,13 @@ def kinds_of(study: StudyConfig) -> list[str]:
     return [kind for kind in ("simple", "transfer") if any(ARMS[arm].generator == kind for arm in study.arms)]
 
 
-def arguments_of(
-    study: StudyConfig, *, data: str, faces: str, external: str, digests: dict[str, str]
-) -> dict[str, Any]:
-    """The pipeline's parameters for a study and its data. `digests` by "data", "faces" and "external"."""
+def arguments_of(study: StudyConfig, *, data: str, faces: str, external: str) -> dict[str, Any]:
+    """The pipeline's parameters for a study and its data."""
     sections = study.model_dump(mode="json")
     return {
         "data": data,
         "faces": faces,
         "external": external,
-        **{f"{name}_digest": digests[name] for name in ("data", "faces", "external")},
         "classes": study.classes,
         **numbers_of(study),
         **{kind: [ALL] if getattr(study.gans, kind).conditional else study.classes for kind in ("simple", "transfer")},
@@ -58,18 +56,30 @@ def arguments_of(
     }
 
 
-def generated(kind: str, labels: Any, epochs: Any, settings: Any, count: Any, images: Any, **start: Any) -> Any:
-    """One loop over classes: train a generator of each and draw its images. Returns the drawn sets, collected."""
-    with dsl.ParallelFor(labels, name=f"{kind} generators") as label:
-        trained = train_gan(images=images, kind=kind, label=label, epochs=epochs, settings=settings, **start)
-        trained.set_display_name(f"train {kind} generator")
-        drawn = synthesize(generator=trained.outputs["generator"], count=count).set_display_name("draw images")
-    return dsl.Collected(drawn.outputs["images"])
+def nowhere(_: dsl.PipelineTask) -> None:
+    """A box that runs where its engine runs."""
 
 
-def graph(study: StudyConfig) -> Callable[..., Any]:
-    """The pipeline whose shape fits the study. Its one output is the report."""
+def graph(study: StudyConfig, place: Callable[[dsl.PipelineTask], None] = nowhere) -> Callable[..., Any]:
+    """The pipeline whose shape fits the study. Its one output is the report.
+
+    Args:
+        place: says of each box where it runs, and with what.
+    """
     kinds, full_side = kinds_of(study), study.resize_check.full_side
+
+    def box(task: dsl.PipelineTask, title: str) -> Any:
+        task.set_display_name(title)
+        place(task)
+        return task
+
+    def generated(kind: str, labels: Any, epochs: Any, settings: Any, count: Any, images: Any, **start: Any) -> Any:
+        """One loop over classes: train a generator of each and draw its images. Returns the drawn sets, collected."""
+        with dsl.ParallelFor(labels, name=f"{kind} generators") as label:
+            trained = train_gan(images=images, kind=kind, label=label, epochs=epochs, settings=settings, **start)
+            box(trained, f"train {kind} generator")
+            drawn = box(synthesize(generator=trained.outputs["generator"], count=count), "draw images")
+        return dsl.Collected(drawn.outputs["images"])
 
     @dsl.pipeline(name="trial", description="One protocol: divide, train the generators, draw, pool, train the arms")
     def trial(
@@ -92,8 +102,7 @@ def graph(study: StudyConfig) -> Callable[..., Any]:
         faces_generator: Input[Model] = None,
     ) -> Trial:
         parts = split(images=images, external=external, protocol=protocol, settings=split_settings)
-        parts.set_display_name("divide")
-        divided = parts.outputs["parts"]
+        divided = box(parts, "divide").outputs["parts"]
         drawn = {}
         if "simple" in kinds:
             drawn["simple"] = generated("simple", simple, simple_epochs, simple_gan, images_per_class, divided)
@@ -102,7 +111,7 @@ def graph(study: StudyConfig) -> Callable[..., Any]:
             drawn["transfer"] = generated(
                 "transfer", transfer, transfer_epochs, transfer_gan, images_per_class, divided, **start
             )
-        pooled = pool(real=divided, settings=split_settings, **drawn)
+        pooled = box(pool(real=divided, settings=split_settings, **drawn), "pool")
         with dsl.ParallelFor(arms, name="arms") as arm:
             trained_arm = train_cnn(
                 images=pooled.outputs["images"],
@@ -111,7 +120,8 @@ def graph(study: StudyConfig) -> Callable[..., Any]:
                 epochs=classifier_epochs,
                 settings=classifier,
                 augmentation=conventional,
-            ).set_display_name("train classifier")
+            )
+            box(trained_arm, "train classifier")
         return Trial(scores=dsl.Collected(trained_arm.outputs["scores"]), images=pooled.outputs["images"])
 
     @dsl.pipeline(name="syntrial", description="A controlled trial for synthetic training images")
@@ -119,9 +129,6 @@ def graph(study: StudyConfig) -> Callable[..., Any]:
         data: str,
         faces: str,
         external: str,
-        data_digest: str,
-        faces_digest: str,
-        external_digest: str,
         classes: list,
         side: int,
         arms: list,
@@ -142,33 +149,53 @@ def graph(study: StudyConfig) -> Callable[..., Any]:
         classifier: dict,
         study: dict,
     ) -> Dataset:
-        real = ingest(
-            data=data, digest=data_digest, name="images", side=side, classes=classes, settings=ingest_settings
-        )
-        real.set_display_name("ingest images")
-        second = ingest(
-            data=external,
-            digest=external_digest,
-            name="second test set",
-            side=side,
-            classes=classes,
-            settings=ingest_settings,
-        )
-        second.set_display_name("ingest second test set")
+        """A controlled trial for synthetic training images.
+
+        Args:
+            data: the images: a minio:// or s3:// URI of a folder, an archive or a manifest.
+            faces: the images that the transfer starts from.
+            external: a second test set from another source, never trained on; may be empty.
+            classes: names of the classes, the one to be found last.
+            side: px; images become side x side.
+            arms: training sets to be compared.
+            seeds: one classifier is trained for each, the same in every arm.
+            images_per_class: images that each generator draws for a class.
+            faces_epochs: passes of the faces generator over its images.
+            simple_epochs: passes of each simple generator over its class.
+            transfer_epochs: passes of each transferred generator over its class.
+            classifier_epochs: passes of each classifier.
+            simple: classes that get a simple generator; ["*"] for one conditional generator of all.
+            transfer: classes that get a transferred generator; ["*"] for one conditional generator of all.
+            ingest_settings: the study's section ingest.
+            split_settings: the study's section split.
+            faces_gan: the study's section gans.faces.
+            simple_gan: the study's section gans.simple.
+            transfer_gan: the study's section gans.transfer.
+            conventional: the study's section conventional.
+            classifier: the study's section classifier.
+            study: the whole study; where a parameter above says otherwise, the parameter holds.
+        """
+        found = box(digest(data=data, faces=faces, external=external), "look at the data")
+        found.set_caching_options(False)  # its result depends on what lies at the URIs, which no cache key holds
+
+        def images(uri: Any, name: str, wanted: Any, px: Any, title: str, digest_of: str) -> Any:
+            """One set of images, ingested."""
+            taken = ingest(
+                data=uri, digest=found.outputs[digest_of], name=name, side=px, classes=wanted, settings=ingest_settings
+            )
+            return box(taken, title).outputs["images"]
+
+        real = images(data, "images", classes, side, "ingest images", "data")
+        second = images(external, "second test set", classes, side, "ingest second test set", "external")
         start = {}
         if "transfer" in kinds:
-            people = ingest(
-                data=faces, digest=faces_digest, name=FACES, side=side, classes=[FACES], settings=ingest_settings
-            )
-            people.set_display_name("ingest faces")
-            first = train_gan(
-                images=people.outputs["images"], kind="faces", label=FACES, epochs=faces_epochs, settings=faces_gan
-            ).set_display_name("train faces generator")
-            start["faces_generator"] = first.outputs["generator"]
+            people = images(faces, FACES, [FACES], side, "ingest faces", "faces")
+            first = train_gan(images=people, kind="faces", label=FACES, epochs=faces_epochs, settings=faces_gan)
+            start["faces_generator"] = box(first, "train faces generator").outputs["generator"]
         trials = {
             protocol: trial(
-                images=real.outputs["images"],
-                external=second.outputs["images"],
+                images=real,
+                external=second,
                 protocol=protocol,
                 simple=simple,
                 transfer=transfer,
@@ -189,21 +216,17 @@ def graph(study: StudyConfig) -> Callable[..., Any]:
         }
         full_size = {}
         if full_side:
-            large = ingest(
-                data=data, digest=data_digest, name="images", side=full_side, classes=classes, settings=ingest_settings
-            )
-            large.set_display_name("ingest at full size")
-            divided = split(images=large.outputs["images"], protocol="held_out", settings=split_settings)
-            divided.set_display_name("divide at full size")
+            large = images(data, "images", classes, full_side, "ingest at full size", "data")
+            divided = split(images=large, protocol="held_out", settings=split_settings)
             at_full_size = train_cnn(
-                images=divided.outputs["parts"],
+                images=box(divided, "divide at full size").outputs["parts"],
                 arm="original",
                 seeds=seeds,
                 epochs=classifier_epochs,
                 settings=classifier,
                 augmentation=conventional,
-            ).set_display_name("train classifier at full size")
-            full_size["full_size"] = at_full_size.outputs["scores"]
+            )
+            full_size["full_size"] = box(at_full_size, "train classifier at full size").outputs["scores"]
         done = report(
             study=study,
             side=side,
@@ -220,6 +243,6 @@ def graph(study: StudyConfig) -> Callable[..., Any]:
             held_out_images=trials["held_out"].outputs["images"],
             **full_size,
         )
-        return done.outputs["report"]
+        return box(done, "report").outputs["report"]
 
     return whole

@@ -18,13 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipelines.graph import FACES, arguments_of, kinds_of
+from pipelines.flags import add_study, uris_of
+from pipelines.graph import FACES, arguments_of
 from pipelines.plan import Counts, guessed, images_shown, measure, needed_s, planned
 from pipelines.watch import Planned, watch
 from syntrial import atomic, storage
 from syntrial.config import IngestConfig, StudyConfig, load_study
 from syntrial.errors import DataError, SyntrialError
-from syntrial.places import place_of
 from syntrial.reading.layouts import find
 from syntrial.reporting import table
 
@@ -35,23 +35,7 @@ TAIL = 25  # lines of the engine's log that are shown when a box fails by no fau
 def add_to(commands: Any) -> None:
     """The command's flags."""
     parser = commands.add_parser("run", help="run a study on this machine", description=__doc__)
-    parser.add_argument("--study", default="studies/quick.yaml", help="study file (default: %(default)s)")
-    parser.add_argument(
-        "--data",
-        default="data/sample/xray",
-        help="images: folder, archive, manifest, s3:// or minio:// (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--faces", default="data/sample/faces", help="images the transfer starts from (default: %(default)s)"
-    )
-    parser.add_argument("--external", default="", help="a second test set from another source, never trained on")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="change a setting, such as gans.simple.epochs=5",
-    )
+    add_study(parser)
     parser.add_argument("--runs", default="runs", help="where results and the cache are kept (default: %(default)s)")
     parser.add_argument("--dry-run", action="store_true", help="print what would run and what it would cost, and stop")
     parser.set_defaults(command=run)
@@ -62,36 +46,22 @@ def run(flags: argparse.Namespace) -> int:
     mend.
     """
     study = load_study(flags.study, flags.set)
-    uris = _uris(flags, study)
+    uris = uris_of(flags, study)
     counts = _counts(study, uris)
     if flags.dry_run:
         return _dry_run(study, counts)
     runs = Path(flags.runs).resolve()
     with _alone(runs / study.name):
-        digests = {name: storage.digest(uri) for name, uri in uris.items()}
         folder = _new_folder(runs / study.name)
         print(f"study {study.name}: {flags.data} -> {_short(folder)}", file=sys.stderr)
         request = {
             "study": study.model_dump(mode="json"),
-            "arguments": arguments_of(study, **uris, digests=digests),
+            "arguments": arguments_of(study, **uris),
             "store": str(runs / "store"),
         }
         atomic.write_json(folder / "run.json", request)
         code = _engine(folder, runs / "store", planned(study, counts, guessed(study)))
         return _finish(folder, runs / "store") if code == 0 else _explain(folder, code)
-
-
-def _uris(flags: argparse.Namespace, study: StudyConfig) -> dict[str, str]:
-    """Where the data are; local ones as whole paths, and no faces where nothing starts from them."""
-    given = {name: getattr(flags, name) for name in ("data", "faces", "external")}
-    if "transfer" not in kinds_of(study):
-        given["faces"] = ""
-    elif not given["faces"]:
-        raise DataError("the arm transfer_gan starts from faces; --faces says where they are")
-    return {
-        name: uri if not uri or storage.is_remote(uri) else str(Path(place_of(uri).key).resolve())
-        for name, uri in given.items()
-    }
 
 
 def _engine(folder: Path, store: Path, plan: list[Planned]) -> int:
@@ -105,10 +75,15 @@ def _engine(folder: Path, store: Path, plan: list[Planned]) -> int:
     }
     with open(folder / "engine.log", "wb") as log:
         command = [sys.executable, "-m", "pipelines.engine", str(folder)]
-        engine = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-        )
-        return watch(folder / "progress", engine, plan)
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,  # closed however this process ends, and then the engine ends too
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        ) as engine:
+            return watch(folder / "progress", engine, plan)
 
 
 def _finish(folder: Path, store: Path) -> int:

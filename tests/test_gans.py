@@ -1,5 +1,6 @@
 """The players, and what they want."""
 
+import copy
 import math
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from syntrial.config import GanConfig
 from syntrial.gans import GANS, LOSSES, gradient_penalty
-from syntrial.train_gan import begin, diversity, update
+from syntrial.train_gan import begin, diversity, noise, update
 
 CPU = torch.device("cpu")
 TINY = {"width": 4, "latent": 8, "batch": 8}
@@ -116,6 +117,20 @@ def test_without_a_half_life_the_newest_weights_are_kept():
     update(players, [(torch.rand(8, 1, 32, 32), torch.zeros(8, dtype=torch.int64))], config)
     for new, kept in zip(players.generator.parameters(), players.average.parameters(), strict=True):
         torch.testing.assert_close(kept, new)
+
+
+def test_the_discriminators_gradients_are_those_of_its_own_loss():
+    config = GanConfig(**TINY)
+    players, real = begin(32, 0, config, "test", CPU), torch.rand(8, 1, 32, 32)
+    label, own = torch.zeros(8, dtype=torch.int64), copy.deepcopy(players)
+    torch.manual_seed(0)
+    update(players, [(real, label)], config)
+    torch.manual_seed(0)
+    fake = own.generator(noise(real, config), label).detach()
+    loss = LOSSES[config.loss].discriminator(own.discriminator(real, label), own.discriminator(fake, label))
+    loss.backward()
+    for alone, found in zip(own.discriminator.parameters(), players.discriminator.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, alone.grad)
 
 
 def test_the_discriminator_learns_to_tell_noise_from_stripes():

@@ -31,7 +31,8 @@ SAMPLE = ROOT / "data" / "sample"
 ORIGINALS = ROOT.parent / "shared" / "data"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CODE = sorted(path for folder in ("src", "components", "pipelines") for path in (ROOT / folder).rglob("*.py"))
-VERBS = sorted(path.stem for path in (ROOT / "components").glob("[a-z]*.py"))
+BOXES = sorted(path.stem for path in (ROOT / "components").glob("[a-z]*.py"))
+VERBS = [box for box in BOXES if box != "digest"]  # that one asks storage.py, a noun
 LIGHT = ["ingest", "pool", "report", "split"]  # the verbs that run without torch
 
 # What no file may hold, and the files that may.
@@ -159,11 +160,11 @@ def test_no_stage_calls_a_network_or_an_installer_when_it_starts():
     assert imported(*(f"syntrial.{verb}" for verb in VERBS))[1] == ""
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_box_installs_nothing_and_decides_nothing(verb):
-    box = getattr(importlib.import_module(f"components.{verb}"), verb)
+@pytest.mark.parametrize("name", BOXES)
+def test_a_box_installs_nothing_and_decides_nothing(name):
+    box = getattr(importlib.import_module(f"components.{name}"), name)
     assert "pip install" not in str(box.component_spec.implementation.container)
-    source = ast.parse((ROOT / "components" / f"{verb}.py").read_text(encoding="utf-8"))
+    source = ast.parse((ROOT / "components" / f"{name}.py").read_text(encoding="utf-8"))
     assert not [node for node in ast.walk(source) if isinstance(node, ast.For | ast.While | ast.If | ast.Try)]
 
 

@@ -153,6 +153,11 @@ def test_what_does_not_fit_is_refused(parts, tmp_path, kind, label, settings, er
         train_gan(parts / "held_out", tmp_path / "gan", kind=kind, label=label, config=config)
 
 
+def test_only_a_transfer_continues_another_generator(parts, faces, tmp_path):
+    with pytest.raises(ConfigError, match="a generator of kind simple starts from nothing"):
+        train_gan(parts / "held_out", tmp_path / "gan", kind="simple", label="normal", config=TINY, start=faces)
+
+
 def test_one_image_is_too_few(tmp_path):
     one = write(tmp_path / "one", [(pictures("normal", 1)[0], Row("", "normal", "a"))], ["normal", "pneumonia"])
     with pytest.raises(DataError, match="1 images of normal train; a GAN needs at least 2"):

@@ -145,15 +145,25 @@ def test_the_last_good_checkpoint_is_kept_and_is_finite(tmp_path):
 def test_a_collapse_is_named(whole, tmp_path, checkpoints):
     config = CONFIG.model_copy(update={"collapse_below": 1.0})
     with pytest.raises(
-        TrainingError, match=r"generator simple/normal has collapsed: at step 21 its images differ 0\.\d+ ti"
+        TrainingError, match=r"generator simple/normal has collapsed: at step 23 its images differ 0\.\d+ ti"
     ):
         train_gan(whole / "xrays", tmp_path / "out", kind="simple", label="normal", config=config)
-    assert not (tmp_path / "out").exists() and kept(checkpoints)[0] == 20
+    assert not (tmp_path / "out").exists() and kept(checkpoints)[0] == 22
+
+
+def judged(diversities, first_step):
+    """The last of these readings, one a step, of a training of ten steps."""
+    rows = [[first_step + number, 8.0, *[0.5] * 6, one] for number, one in enumerate(diversities)]
+    refuse_nonsense(rows[-1], rows[:-1], CONFIG.model_copy(update={"collapse_below": 0.1}), 10, "toy")
 
 
 @pytest.mark.parametrize(
-    ("diversities", "done"), [([0.0] * 5, 0.5), ([0.2, 0.0, 0.0], 0.9), ([0.0, 0.0, 0.2], 0.9), ([0.0, 0.0], 0.9)]
+    ("diversities", "first_step"), [([0.0] * 7, 1), ([0.2, 0.0, 0.0], 7), ([0.0, 0.0, 0.2], 7), ([0.0, 0.0], 7)]
 )
-def test_pictures_that_are_alike_early_or_for_a_moment_are_no_collapse(diversities, done):
-    rows = [[1.0, 8.0, *[0.5] * 6, one] for one in diversities]
-    refuse_nonsense(rows[-1], rows[:-1], CONFIG.model_copy(update={"collapse_below": 0.1}), done, "toy")
+def test_pictures_that_are_alike_early_or_for_a_moment_are_no_collapse(diversities, first_step):
+    judged(diversities, first_step)
+
+
+def test_pictures_that_are_alike_three_times_past_half_time_are_a_collapse():
+    with pytest.raises(TrainingError, match="toy has collapsed: at step 8 "):
+        judged([0.0] * 8, 1)

@@ -12,13 +12,23 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from syntrial.arms import ARMS
 from syntrial.errors import ConfigError
 
 PAPER = "Sashank et al. 2022"
 UNSAID = "unsaid in the paper"
+KNOWN = "studies/ has smoke.yaml, quick.yaml and paper.yaml"
 
 
 def setting(default: Any, meaning: str, source: str, **bounds: Any) -> Any:
@@ -36,6 +46,15 @@ class Config(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        number = cls.model_fields[info.field_name or ""].annotation in (int, float, list[int], list[float])
+        for one in value if isinstance(value, list) else [value]:
+            if number and isinstance(one, bool):  # YAML reads yes, no, on and off as these
+                raise PydanticCustomError("no_number", "it needs a number, neither yes nor no")
+        return value
 
     @classmethod
     def of(cls, settings: dict[str, Any], where: str = "", **overrides: Any) -> Self:
@@ -333,7 +352,7 @@ def load_study(path: str | Path, changes: list[str] | None = None) -> StudyConfi
     Raises:
         ConfigError: no such file, not YAML, or a setting that is misspelt, impossible or contradicts another.
     """
-    content = {"name": Path(path).stem, **_stated(Path(path))} if str(path) else {}
+    content = {"name": Path(path).stem, **stated(Path(path), "study", KNOWN)} if str(path) else {}
     for change in changes or []:
         _apply(content, change)
     return StudyConfig.of(content, where=Path(path).name)
@@ -351,20 +370,26 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _stated(path: Path) -> dict[str, Any]:
-    """What a study file holds."""
+def stated(path: Path, what: str, known: str) -> dict[str, Any]:
+    """The settings in a YAML file.
+
+    Args:
+        what: the file is, in a word for messages.
+        known: where such files are, for whoever names one that is not there.
+
+    Raises:
+        ConfigError: no such file, or not settings by name in YAML.
+    """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
     except FileNotFoundError:
-        raise ConfigError(
-            f"there is no study file {path}; studies/ has smoke.yaml, quick.yaml and paper.yaml"
-        ) from None
+        raise ConfigError(f"there is no {what} file {path}; {known}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as a study: {error}") from None
+        raise ConfigError(f"{path} cannot be read as a {what}: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML that can be read: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds a {type(content).__name__}; a study is settings by name, such as 'side: 64'")
+        raise ConfigError(f"{path} holds a {type(content).__name__}; a {what} is settings by name, such as 'side: 64'")
     return content
 
 

@@ -46,18 +46,19 @@ class Generator:
     def write(
         draft: Path, about: dict[str, Any], generator: nn.Module, discriminator: nn.Module, lineage: Lineage
     ) -> None:
-        """Fills a draft folder. The digest in about.json covers both networks' weights."""
+        """Fills a draft folder. The digest in about.json covers both networks' weights and the images they have seen."""
         hasher = hashlib.sha256()
         for part, network in (("generator", generator), ("discriminator", discriminator)):
             path = draft / f"{part}.safetensors"
             save_file({name: value.contiguous().cpu() for name, value in network.state_dict().items()}, path)
             hasher.update(path.read_bytes())
         write_lineage(draft / "lineage.csv", lineage)
+        hasher.update((draft / "lineage.csv").read_bytes())
         atomic.write_json(draft / "about.json", {**about, "digest": hasher.hexdigest()})
 
     @property
     def digest(self) -> str:
-        """Hash of the weights of both networks."""
+        """Hash of the weights of both networks and of what they have seen."""
         return str(self.about["digest"])
 
     @property

@@ -65,7 +65,7 @@ def train_gan(
         The last numbers written down, and how many images were shown.
 
     Raises:
-        ConfigError: a transfer without a start, or from other networks; an unknown class.
+        ConfigError: a transfer without a start, or from other networks; a start for another kind; an unknown class.
         TrainingError: losses that are not finite, or a collapsed generator; the last good checkpoint is kept.
     """
     task = Task.of(ImageSet.open(images), kind, label, config, start)
@@ -222,7 +222,7 @@ def learn(
                 *written(players, numbers),
                 drawn_diversity(players, fixed) / reals,
             ]
-            refuse_nonsense(row, players.curve, config, done / steps, name)
+            refuse_nonsense(row, players.curve, config, steps, name)
             players.curve.append(row)
             progress.update(int(row[1]), **dict(zip(COLUMNS[2:], row[2:], strict=True)))
         if done == steps or done % max(1, steps // PICTURES) == 0:
@@ -301,15 +301,15 @@ def drawn_diversity(players: Players, fixed: tuple[Tensor, Tensor]) -> float:
     return diversity(draw(players.average, fixed))
 
 
-def refuse_nonsense(row: list[float], curve: list[list[float]], config: GanConfig, done: float, name: str) -> None:
+def refuse_nonsense(row: list[float], curve: list[list[float]], config: GanConfig, steps: int, name: str) -> None:
     """Raises TrainingError when numbers are not finite, or when images have been nearly alike for three readings past
     half-time.
 
     A generator begins by drawing nearly one picture; only one that still does so late has collapsed.
     """
     refuse_not_finite(row[2:], int(row[0]), name)
-    latest = [*(past[-1] for past in curve[-2:]), row[-1]]
-    if done > 0.5 and len(latest) == 3 and max(latest) < config.collapse_below:
+    late = [past[-1] for past in [*curve[-2:], row] if past[0] > steps / 2]
+    if len(late) == 3 and max(late) < config.collapse_below:
         raise TrainingError(
             f"generator {name} has collapsed: at step {row[0]:.0f} its images differ "
             f"{row[-1]:.3f} times as much as real ones "
@@ -386,6 +386,8 @@ def _chosen(whole: ImageSet, label: str, config: GanConfig) -> list[int]:
 
 def _start(kind: str, start: str | Path) -> Generator | None:
     if kind != "transfer":
+        if start:
+            raise ConfigError(f"a generator of kind {kind} starts from nothing; one of kind transfer continues another")
         return None
     if not start:
         raise ConfigError("a transfer needs a trained generator to start from")

@@ -21,7 +21,6 @@ SHAPES = {
     "one generator of all classes": (SMOKE, ["gans.simple.conditional=true", "gans.transfer.conditional=true"]),
     "no resize check": (SMOKE, ["resize_check.full_side=0"]),
 }
-DIGESTS = {"data": "a", "faces": "b", "external": ""}
 
 
 def compiled(study, path):
@@ -48,7 +47,7 @@ def test_every_parameter_of_the_graph_gets_an_argument(shape, tmp_path):
     path, changes = SHAPES[shape]
     study = load_study(path, changes)
     wanted = compiled(study, tmp_path / "graph.yaml")["root"]["inputDefinitions"]["parameters"]
-    given = arguments_of(study, data="d", faces="f", external="", digests=DIGESTS)
+    given = arguments_of(study, data="d", faces="f", external="")
     assert set(given) == set(wanted)
     assert json.loads(json.dumps(given)) == given
 

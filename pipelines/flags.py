@@ -1,0 +1,50 @@
+"""The flags that all commands share: which study, with which changes, on which images."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pipelines.graph import kinds_of
+from syntrial import storage
+from syntrial.config import StudyConfig
+from syntrial.errors import DataError
+from syntrial.places import place_of
+
+
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """The flags themselves."""
+    parser.add_argument("--study", default="studies/quick.yaml", help="study file (default: %(default)s)")
+    parser.add_argument(
+        "--data",
+        default="data/sample/xray",
+        help="images: folder, archive, manifest, s3:// or minio:// (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--faces", default="data/sample/faces", help="images the transfer starts from (default: %(default)s)"
+    )
+    parser.add_argument("--external", default="", help="a second test set from another source, never trained on")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a setting, such as gans.simple.epochs=5",
+    )
+
+
+def uris_of(flags: argparse.Namespace, study: StudyConfig) -> dict[str, str]:
+    """Where the data are; local ones as whole paths, and no faces where nothing starts from them.
+
+    Raises:
+        DataError: faces are needed, and none are named.
+    """
+    given = {name: getattr(flags, name) for name in ("data", "faces", "external")}
+    if "transfer" not in kinds_of(study):
+        given["faces"] = ""
+    elif not given["faces"]:
+        raise DataError("the arm transfer_gan starts from faces; --faces says where they are")
+    return {
+        name: uri if not uri or storage.is_remote(uri) else str(Path(place_of(uri).key).resolve())
+        for name, uri in given.items()
+    }
