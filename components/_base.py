@@ -1,6 +1,5 @@
 """How every box is made: a function with a short body, an image, nothing installed at start."""
 
-import ast
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from kfp import dsl
 
-from syntrial.codehash import code_digest
+from syntrial.codehash import code_digest, imports_of
 
 
 def component(box: str) -> Callable[[Callable[..., Any]], Any]:
@@ -26,10 +25,4 @@ def box_digest(box: str) -> str:
 
 def modules_of(box: str) -> list[str]:
     """The modules of syntrial that the box's body imports."""
-    tree = ast.parse(Path(__file__).with_name(f"{box}.py").read_text(encoding="utf-8"))
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "syntrial":
-            package = node.module.removeprefix("syntrial").removeprefix(".")
-            found |= {package} if package else {alias.name for alias in node.names}
-    return sorted(found)
+    return sorted(set(imports_of(Path(__file__).with_name(f"{box}.py"))))

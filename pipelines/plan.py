@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from pipelines.counts import Counts
 from pipelines.graph import ALL, FACES, kinds_of
 from pipelines.watch import Planned
 from syntrial.arms import ARMS
@@ -18,19 +19,6 @@ PROTOCOLS = ("as_printed", "held_out")
 START_S = 3.0  # of a box that imports torch, on the slower of the machines at hand
 LIGHT_S = 1.0
 EVALUATION = 0.35  # a look at an image without learning from it costs about a third of a step
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Images by class, of faces, and of a second test set."""
-
-    classes: dict[str, int]
-    faces: int = 0
-    external: int = 0
-
-    @property
-    def total(self) -> int:
-        return sum(self.classes.values())
 
 
 @dataclass(frozen=True)

@@ -11,21 +11,19 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from pipelines.counts import Counts, counted
 from pipelines.flags import add_study, uris_of
-from pipelines.graph import FACES, arguments_of
-from pipelines.plan import Counts, guessed, images_shown, measure, needed_s, planned
+from pipelines.graph import arguments_of
+from pipelines.plan import guessed, images_shown, measure, needed_s, planned
 from pipelines.watch import Planned, watch
-from syntrial import atomic, storage
-from syntrial.config import IngestConfig, StudyConfig, load_study
+from syntrial import atomic
+from syntrial.config import StudyConfig, load_study
 from syntrial.errors import DataError, SyntrialError
-from syntrial.reading.layouts import find
 from syntrial.reporting import table
 
 BROKEN = re.compile(r"syntrial\.errors\.\w+: (?P<sentence>.+)")
@@ -47,7 +45,7 @@ def run(flags: argparse.Namespace) -> int:
     """
     study = load_study(flags.study, flags.set)
     uris = uris_of(flags, study)
-    counts = _counts(study, uris)
+    counts = counted(study, uris)
     if flags.dry_run:
         return _dry_run(study, counts)
     runs = Path(flags.runs).resolve()
@@ -165,27 +163,6 @@ def _dry_run(study: StudyConfig, counts: Counts) -> int:
         f"about {needed_s(boxes, at_once) / 60:,.0f} minutes with {at_once} boxes of a loop side by side"
     )
     return 0
-
-
-def _counts(study: StudyConfig, uris: dict[str, str]) -> Counts:
-    """How many files there are by class. Which of them cannot be read is found out later."""
-    external = _count(uris["external"], study.classes, study.ingest)
-    faces = _count(uris["faces"], [FACES], study.ingest)
-    return Counts(_count(uris["data"], study.classes, study.ingest), faces[FACES], sum(external.values()))
-
-
-def _count(uri: str, classes: list[str], config: IngestConfig) -> Counter[str]:
-    """Files by class: local data as `ingest` will find them, remote ones by the folders in their names."""
-    if not uri:
-        return Counter()
-    if storage.is_remote(uri):
-        names = [PurePosixPath(entry.name) for entry in storage.open_store(uri).entries()]
-        if len(classes) == 1:
-            return Counter({classes[0]: len(names)})
-        return Counter(label for name in names for label in classes if label.lower() in map(str.lower, name.parts))
-    with tempfile.TemporaryDirectory() as scratch:
-        found = find(storage.fetch(uri, Path(scratch)), classes, config, Path(scratch))
-        return Counter(candidate.label for candidate in found.candidates if not candidate.aside)
 
 
 def _new_folder(parent: Path) -> Path:

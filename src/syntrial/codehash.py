@@ -8,6 +8,7 @@ import ast
 import hashlib
 import importlib.metadata
 import platform
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -22,28 +23,28 @@ def code_digest(module: str, package: Path = PACKAGE) -> str:
 
     Equal as long as nothing changed that could change what the module computes; 16 hexadecimal digits.
     """
-    hasher = hashlib.sha256(platform.python_version().encode())
-    for name in sorted(_closure(module, package)):
-        hasher.update(name.encode() + _path(name, package).read_bytes())
+    hasher = hashlib.sha256(platform.python_version().encode() + sources([module], package))
     for library in LIBRARIES:
         hasher.update(f"{library} {_version(library)}".encode())
     return hasher.hexdigest()[:16]
 
 
-def _closure(module: str, package: Path) -> set[str]:
+def sources(modules: Iterable[str], package: Path = PACKAGE) -> bytes:
+    """Modules of syntrial and everything of it that they import, each by its name and its text, in one order."""
     found: set[str] = set()
-    waiting = [module]
+    waiting = [*modules]
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting += _imports(name, package)
-    return found
+            waiting += imports_of(_path(name, package), package)
+    return b"".join(name.encode() + _path(name, package).read_bytes() for name in sorted(found))
 
 
-def _imports(name: str, package: Path) -> list[str]:
+def imports_of(path: Path, package: Path = PACKAGE) -> list[str]:
+    """The modules of syntrial that a file imports, wherever in it."""
     wanted: list[str] = []
-    for node in ast.walk(ast.parse(_path(name, package).read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "syntrial":
             base = (node.module or "").removeprefix("syntrial").removeprefix(".")
             wanted += [base, *(f"{base}.{alias.name}".strip(".") for alias in node.names)]

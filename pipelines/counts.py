@@ -1,0 +1,47 @@
+"""How many images a study has to do with, before anything is read."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pipelines.graph import FACES
+from syntrial import storage
+from syntrial.config import IngestConfig, StudyConfig
+from syntrial.reading.layouts import find
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Images by class, of faces, and of a second test set."""
+
+    classes: dict[str, int]
+    faces: int = 0
+    external: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(self.classes.values())
+
+
+def counted(study: StudyConfig, uris: dict[str, str]) -> Counts:
+    """How many files there are by class. Which of them cannot be read is found out later."""
+    external = _count(uris["external"], study.classes, study.ingest)
+    faces = _count(uris["faces"], [FACES], study.ingest)
+    return Counts(_count(uris["data"], study.classes, study.ingest), faces[FACES], sum(external.values()))
+
+
+def _count(uri: str, classes: list[str], config: IngestConfig) -> Counter[str]:
+    """Files by class: local data as `ingest` will find them, remote ones by the folders in their names."""
+    if not uri:
+        return Counter()
+    if storage.is_remote(uri):
+        names = [PurePosixPath(entry.name) for entry in storage.open_store(uri).entries()]
+        if len(classes) == 1:
+            return Counter({classes[0]: len(names)})
+        return Counter(label for name in names for label in classes if label.lower() in map(str.lower, name.parts))
+    with tempfile.TemporaryDirectory() as scratch:
+        found = find(storage.fetch(uri, Path(scratch)), classes, config, Path(scratch))
+        return Counter(candidate.label for candidate in found.candidates if not candidate.aside)

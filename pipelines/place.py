@@ -1,0 +1,142 @@
+"""Where boxes run on a cluster and with what: one file says it by stage, and nothing of it is part of a study."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from kfp import dsl, kubernetes
+from pydantic import Field
+
+from pipelines.images import TRAINS, image_of
+from syntrial.config import Config, setting, stated
+
+KEYS = {"accesskey": "MINIO_ACCESS_KEY", "secretkey": "MINIO_SECRET_KEY"}  # of the store's Secret -> environment
+SALT = {"salt": "SYNTRIAL_SALT"}  # an optional key of the same Secret: what DICOM's patients are hashed with
+NEEDED = ("MINIO_ENDPOINT", "MINIO_SECURE", "SYNTRIAL_CHECKPOINT_URI")  # of the store's ConfigMap
+OPTIONAL = ("MINIO_REGION", "SYNTRIAL_CHECKPOINT_EVERY_S", "SYNTRIAL_PUSHGATEWAY")
+LONGEST_S = "604800s"  # the engine counts it from the first try, and stops retrying after an hour unless told
+
+
+class Stage(Config):
+    """What each box of a stage asks for and may use."""
+
+    cpu: float = setting(1, "cores asked for, which nobody else gets", "ours", gt=0)
+    cpu_limit: float = setting(2, "cores it may use, and the number of its threads", "ours", gt=0)
+    memory: str = setting("2Gi", "memory asked for and most that it may use", "ours", pattern=r"^[0-9]+(Mi|Gi)$")
+    timeout_s: int = setting(6 * 3600, "s; a try that takes longer is ended", "ours", ge=60)
+    retries: int = setting(3, "further tries after a failure, an eviction or a lost node", "ours", ge=0, le=100)
+
+
+class Gpus(Config):
+    """GPUs of each training box, and what nodes have that offer them."""
+
+    count: int = setting(1, "GPUs of a training box; 0: it runs on CPUs, on any node", "ours", ge=0, le=16)
+    resource: str = setting("nvidia.com/gpu", "the name under which nodes offer them", "NVIDIA's device plugin")
+    node_selector: dict[str, str] = setting({}, "labels that a GPU node must have", "ours")
+    tolerations: list[dict[str, str]] = setting(
+        [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        "taints of GPU nodes that training boxes tolerate",
+        "the usual taint of GPU nodes",
+    )
+    node_label: str = setting(
+        "nvidia.com/gpu.present", "label of GPU nodes, which light boxes keep away from", "NVIDIA's feature discovery"
+    )
+    shared_memory: str = setting("1Gi", "size of /dev/shm beside a GPU", "ours", pattern=r"^[0-9]+(Mi|Gi)$")
+    tflops: float = setting(
+        10, "1e12 operations a second that a GPU is expected to sustain, for --dry-run only", "ours, not measured", gt=0
+    )
+    step_ms: float = setting(
+        5, "ms below which no step of a small network gets, for --dry-run only", "ours, not measured", gt=0
+    )
+
+
+class Place(Config):
+    """A cluster, as far as boxes care."""
+
+    registry: str = setting("localhost", "where images come from; the environment's REGISTRY overrules", "ours")
+    image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = setting(
+        "IfNotPresent", "a tag says what is in an image, so one that is here is right", "ours"
+    )
+    image_pull_secrets: list[str] = setting([], "names of Secrets for the registry", "ours")
+    namespace: str = setting("kubeflow", "of Kubeflow Pipelines' runs", "Kubeflow in single-user mode")
+    service_account: str = setting("syntrial", "that the boxes run under", "k8s/")
+    store: str = setting("syntrial-store", "name of the ConfigMap and of the Secret of the object store", "k8s/")
+    light: Stage = Field(default_factory=Stage)  # boxes without torch
+    train: Stage = Field(default_factory=Stage)
+    gpus: Gpus = Field(default_factory=Gpus)
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """The flags that name a place."""
+    parser.add_argument(
+        "--place", default="k8s/place.yaml", help="what boxes get of the cluster, and where (default: %(default)s)"
+    )
+    parser.add_argument("--gpus", type=int, help="GPUs of each training box in place of the file's; 0: none")
+
+
+def load_place(path: str | Path, gpus: int | None = None) -> Place:
+    """The place in a YAML file ("": all defaults). `gpus` for each training box overrules the file's.
+
+    Raises:
+        ConfigError: no such file, not YAML, or a setting that is misspelt or impossible.
+    """
+    content = stated(Path(path), "place", "k8s/place.yaml is one") if str(path) else {}
+    if registry := os.environ.get("REGISTRY"):
+        content["registry"] = registry
+    if gpus is not None:
+        content["gpus"] = {**content.get("gpus", {}), "count": gpus}
+    return Place.of(content, where=Path(path).name)
+
+
+def placed(place: Place) -> Callable[[dsl.PipelineTask], None]:
+    """What the graph tells of each box: its image, what it may use, where it runs, and what it may read."""
+
+    def put(task: dsl.PipelineTask) -> None:
+        box = str(task.component_spec.name).replace("-", "_")
+        trains = box in TRAINS
+        task.set_container_image(image_of(box, place.registry))
+        _allow(task, place.train if trains else place.light)
+        _on_nodes(task, place.gpus, uses_gpu=trains and place.gpus.count > 0)
+        _connect(task, place)
+
+    return put
+
+
+def _allow(task: dsl.PipelineTask, stage: Stage) -> None:
+    task.set_cpu_request(f"{stage.cpu:g}").set_cpu_limit(f"{stage.cpu_limit:g}")
+    task.set_memory_request(stage.memory).set_memory_limit(stage.memory)
+    task.set_env_variable("SYNTRIAL_THREADS", str(math.ceil(stage.cpu_limit)))
+    task.set_retry(stage.retries, backoff_duration="30s", backoff_factor=1, backoff_max_duration=LONGEST_S)
+    kubernetes.set_timeout(task, stage.timeout_s)
+
+
+def _on_nodes(task: dsl.PipelineTask, gpus: Gpus, uses_gpu: bool) -> None:
+    if not uses_gpu:
+        away = {"key": gpus.node_label, "operator": "DoesNotExist"}
+        kubernetes.add_node_affinity(task, match_expressions=[away])
+        return
+    task.set_accelerator_type(gpus.resource).set_accelerator_limit(gpus.count)
+    for key, value in gpus.node_selector.items():
+        kubernetes.add_node_selector(task, key, value)
+    for toleration in gpus.tolerations:
+        kubernetes.add_toleration(task, **toleration)
+    kubernetes.empty_dir_mount(
+        task, volume_name="shm", mount_path="/dev/shm", medium="Memory", size_limit=gpus.shared_memory
+    )
+
+
+def _connect(task: dsl.PipelineTask, place: Place) -> None:
+    kubernetes.use_secret_as_env(task, place.store, KEYS)
+    kubernetes.use_secret_as_env(task, place.store, SALT, optional=True)
+    kubernetes.use_config_map_as_env(task, place.store, {name: name for name in NEEDED})
+    kubernetes.use_config_map_as_env(task, place.store, {name: name for name in OPTIONAL}, optional=True)
+    kubernetes.empty_dir_mount(task, volume_name="tmp", mount_path="/tmp")  # all else may be read-only
+    kubernetes.set_security_context(task, run_as_non_root=True)
+    kubernetes.set_image_pull_policy(task, place.image_pull_policy)
+    if place.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, place.image_pull_secrets)
