@@ -4,22 +4,28 @@ STUDY ?= studies/quick.yaml
 DATA ?= data/sample/xray
 FACES ?= data/sample/faces
 SET ?=
+OVERLAY ?= kubeflow
+REGISTRY ?= localhost
+KUBECTL ?= kubectl
 PYTHON ?= python3.13 python3.12 python3.11 python3
 UPGRADE ?=
 
 BIN := .venv/bin
 READY := .venv/ready
+PIN := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 SETTINGS := $(foreach change,$(SET),--set '$(change)')
+ON_CLUSTER = --study '$(STUDY)' --data '$(DATA)' --faces '$(FACES)' $(SETTINGS) $(if $(GPUS),--gpus '$(GPUS)')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench format lock clean
+.PHONY: help run test check bench submit schedule status cancel image format lock clean deploy undeploy
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  make run reads STUDY=$(STUDY) DATA=$(DATA) FACES=$(FACES)'
 	@echo '  and SET="side=32 gans.simple.epochs=5", settings by name, none with a space in it'
+	@echo '  make image reads REGISTRY=ghcr.io/hospital BUILDER=podman HUB=mirror.hospital/library BUILD_OPTIONS=...'
 	@echo '  PYTHON=python3.12 sets up with that one in place of the first that fits'
 
 run: $(READY) ## run a whole study: set-up, training, table and report in runs/
@@ -38,17 +44,40 @@ check: $(READY) ## the one gate, the same here and in CI: style, types, imports,
 bench: $(READY) ## measure the loops against bare ones
 	@$(BIN)/python -m pipelines bench
 
+submit: $(READY) ## run a study on a cluster (WAIT=1: until its table is there); KFP_ENDPOINT says which
+	@$(BIN)/python -m pipelines submit $(ON_CLUSTER) $(if $(WAIT),--wait)
+
+schedule: $(READY) ## run it there again and again: CRON="0 0 3 * * 1", the first field is the second
+	@$(BIN)/python -m pipelines schedule $(ON_CLUSTER) --cron '$(CRON)' $(if $(NAME),--name '$(NAME)')
+
+status: $(READY) ## show the runs on the cluster, or RUN=name with its boxes
+	@$(BIN)/python -m pipelines status $(RUN)
+
+cancel: $(READY) ## end RUN=name on the cluster
+	@$(BIN)/python -m pipelines cancel $(RUN)
+
+image: | $(BIN)/python ## build the images (IMAGES=light builds that one) and push them to REGISTRY, where one is named
+	@PYTHONPATH=src REGISTRY='$(REGISTRY)' $(BIN)/python -m pipelines.build_images $(IMAGES)
+
 format: $(READY) ## put the code into the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 lock: $(BIN)/uv ## pin anew what pyproject.toml asks for (UPGRADE=--upgrade: to the newest)
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
-	  --custom-compile-command 'make lock' $(UPGRADE) --output-file requirements.lock pyproject.toml
+	$(PIN) --all-extras --group dev $(UPGRADE) --output-file requirements.lock pyproject.toml
+	$(PIN) --extra dicom --constraint requirements.lock --output-file images/light.lock pyproject.toml
+	printf 'safetensors\ntorch\n' | $(PIN) --constraint requirements.lock --output-file images/train.lock -
+	echo kfp | $(PIN) --no-deps --constraint requirements.lock --output-file images/kfp.lock -
 
 clean: ## remove .venv and caches, never runs/
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build src/*.egg-info
 	find components pipelines src tests -name __pycache__ -prune -exec rm -rf {} +
+
+deploy: | $(BIN)/python ## bring MinIO, rights and settings to a cluster (OVERLAY=kubeflow or laptop, REGISTRY=)
+	@PYTHON=$(BIN)/python REGISTRY='$(REGISTRY)' KUBECTL='$(KUBECTL)' k8s/deploy '$(OVERLAY)'
+
+undeploy: ## take them away again; data only with DATA=delete
+	@KUBECTL='$(KUBECTL)' k8s/undeploy '$(OVERLAY)' $(filter delete,$(DATA))
 
 # pip has the second try: uv does not read pip's settings, such as a mirror or its certificate.
 $(READY): requirements.lock pyproject.toml | $(BIN)/uv

@@ -1,4 +1,4 @@
-"""Data -> what they are now. It runs every time, so new images are noticed and the cache does not serve old ones."""
+"""Where data lie -> what they are now."""
 
 from typing import NamedTuple
 
@@ -10,6 +10,6 @@ def digest(data: str, faces: str, external: str) -> NamedTuple(
     "Digests", [("data", str), ("faces", str), ("external", str)]
 ):
     """Empty for an empty URI."""
-    from syntrial.storage import digest
+    from syntrial.digest import digest
 
-    return (digest(data), digest(faces), digest(external))
+    return digest(data, faces, external)

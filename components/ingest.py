@@ -16,12 +16,16 @@ def ingest(
     images: Output[Dataset],
     page: Output[HTML],
     metrics: Output[Metrics],
+    instead: dict = None,  # noqa: RUF013  the engine knows no unions
 ):
-    """`digest` is that of the data: it takes part in the cache's key and in nothing else."""
+    """`digest` is that of the data: it takes part in the cache's key and in nothing else. `instead` holds settings of
+    this set alone, whatever `settings` say.
+    """
     from syntrial.config import IngestConfig
     from syntrial.dashboard import images_page, show
     from syntrial.ingest import ingest
 
-    numbers = ingest(data, images.path, side=int(side), classes=classes, config=IngestConfig.of(settings), name=name)
+    config = IngestConfig.of(settings, **(instead or {}))
+    numbers = ingest(data, images.path, side=int(side), classes=classes, config=config, name=name)
     images_page(images.path, page.path)
     show(metrics, numbers)

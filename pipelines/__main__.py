@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from pipelines import bench, run
+from pipelines import bench, compile, run, schedule, status, submit
 from syntrial.errors import SyntrialError
 
 
@@ -11,7 +11,7 @@ def main(words: list[str] | None = None) -> int:
     """Exit code 0 when all went well, 2 for what a person can mend, 1 for a failed run, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m pipelines", description="Run studies of synthetic training images")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (run, bench):
+    for module in (run, compile, submit, schedule, status, bench):
         module.add_to(commands)
     flags = parser.parse_args(words)
     try:

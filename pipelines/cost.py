@@ -14,7 +14,7 @@ from pipelines.counts import Counts
 from pipelines.graph import kinds_of
 from pipelines.images import TRAINS
 from pipelines.place import Gpus
-from pipelines.plan import PROTOCOLS
+from pipelines.plan import PROTOCOLS, guessed, images_shown, planned
 from pipelines.watch import Planned
 from syntrial.checkpoint import EVERY_S
 from syntrial.config import StudyConfig
@@ -137,3 +137,22 @@ def _artifacts(study: StudyConfig, counts: Counts, networks: Networks) -> Iterat
     if full:
         large = counts.total * full
         yield 2 * large + classifiers, 2 * large
+
+
+def told(study: StudyConfig, counts: Counts, spec: dict[str, Any], arguments: dict[str, Any], gpus: Gpus) -> list[str]:
+    """The cost in sentences. Imports torch."""
+    networks, boxes = measured(study), planned(study, counts, guessed(study))
+    up, down = moved_bytes(study, counts, boxes, networks, gpus)
+    asked = gpu_hours(study, boxes, networks, gpus)
+    lines = [
+        f"{len(boxes)} boxes to watch in {pods(spec, arguments)} pods, retries and what the cache serves apart",
+        f"{images_shown(boxes, 'train_gan'):,} images shown to generators, "
+        f"{images_shown(boxes, 'train_cnn'):,} to classifiers",
+        f"about {up / 1e9:,.2f} GB to the object store, checkpoints included, and {down / 1e9:,.2f} GB from it",
+    ]
+    if gpus.count:
+        lines.append(
+            f"about {asked:,.1f} GPU hours if a GPU sustains {gpus.tflops:g}e12 operations a second and no step is "
+            f"faster than {gpus.step_ms:g} ms (gpus.tflops and gpus.step_ms of the place; not measured here)"
+        )
+    return lines

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pipelines.graph import FACES
+from pipelines.graph import BESIDE, FACES
 from syntrial import storage
 from syntrial.config import IngestConfig, StudyConfig
 from syntrial.reading.layouts import find
@@ -28,8 +28,9 @@ class Counts:
 
 def counted(study: StudyConfig, uris: dict[str, str]) -> Counts:
     """How many files there are by class. Which of them cannot be read is found out later."""
-    external = _count(uris["external"], study.classes, study.ingest)
-    faces = _count(uris["faces"], [FACES], study.ingest)
+    beside = study.ingest.model_copy(update=BESIDE)
+    external = _count(uris["external"], study.classes, beside)
+    faces = _count(uris["faces"], [FACES], beside)
     return Counts(_count(uris["data"], study.classes, study.ingest), faces[FACES], sum(external.values()))
 
 
@@ -43,5 +44,5 @@ def _count(uri: str, classes: list[str], config: IngestConfig) -> Counter[str]:
             return Counter({classes[0]: len(names)})
         return Counter(label for name in names for label in classes if label.lower() in map(str.lower, name.parts))
     with tempfile.TemporaryDirectory() as scratch:
-        found = find(storage.fetch(uri, Path(scratch)), classes, config, Path(scratch))
+        found = find(storage.fetch(uri, Path(scratch)), classes, config, Path(scratch), tables_only=True)
         return Counter(candidate.label for candidate in found.candidates if not candidate.aside)

@@ -23,6 +23,7 @@ from syntrial.config import StudyConfig, numbers_of
 
 FACES = "faces"  # the one class of the set that a transfer starts from
 ALL = "*"  # one conditional generator of all classes
+BESIDE = {"layout": "auto"}  # of faces and second test set: the study's layout is that of its images
 
 
 class Trial(NamedTuple):
@@ -152,7 +153,7 @@ def graph(study: StudyConfig, place: Callable[[dsl.PipelineTask], None] = nowher
         """A controlled trial for synthetic training images.
 
         Args:
-            data: the images: a minio:// or s3:// URI of a folder, an archive or a manifest.
+            data: the images: a minio:// or s3:// URI of a folder or an archive.
             faces: the images that the transfer starts from.
             external: a second test set from another source, never trained on; may be empty.
             classes: names of the classes, the one to be found last.
@@ -166,7 +167,7 @@ def graph(study: StudyConfig, place: Callable[[dsl.PipelineTask], None] = nowher
             classifier_epochs: passes of each classifier.
             simple: classes that get a simple generator; ["*"] for one conditional generator of all.
             transfer: classes that get a transferred generator; ["*"] for one conditional generator of all.
-            ingest_settings: the study's section ingest.
+            ingest_settings: the study's section ingest; its layout is that of the data alone.
             split_settings: the study's section split.
             faces_gan: the study's section gans.faces.
             simple_gan: the study's section gans.simple.
@@ -178,18 +179,25 @@ def graph(study: StudyConfig, place: Callable[[dsl.PipelineTask], None] = nowher
         found = box(digest(data=data, faces=faces, external=external), "look at the data")
         found.set_caching_options(False)  # its result depends on what lies at the URIs, which no cache key holds
 
-        def images(uri: Any, name: str, wanted: Any, px: Any, title: str, digest_of: str) -> Any:
+        def images(uri: Any, name: str, wanted: Any, px: Any, title: str, digest_of: str, **instead: Any) -> Any:
             """One set of images, ingested."""
             taken = ingest(
-                data=uri, digest=found.outputs[digest_of], name=name, side=px, classes=wanted, settings=ingest_settings
+                data=uri,
+                digest=found.outputs[digest_of],
+                name=name,
+                side=px,
+                classes=wanted,
+                settings=ingest_settings,
+                **instead,
             )
             return box(taken, title).outputs["images"]
 
         real = images(data, "images", classes, side, "ingest images", "data")
-        second = images(external, "second test set", classes, side, "ingest second test set", "external")
+        title = "ingest second test set"
+        second = images(external, "second test set", classes, side, title, "external", instead=BESIDE)
         start = {}
         if "transfer" in kinds:
-            people = images(faces, FACES, [FACES], side, "ingest faces", "faces")
+            people = images(faces, FACES, [FACES], side, "ingest faces", "faces", instead=BESIDE)
             first = train_gan(images=people, kind="faces", label=FACES, epochs=faces_epochs, settings=faces_gan)
             start["faces_generator"] = box(first, "train faces generator").outputs["generator"]
         trials = {

@@ -14,6 +14,7 @@ from syntrial.codehash import imports_of, sources
 
 ROOT = Path(__file__).parents[1]
 TRAINS = frozenset({"train_gan", "synthesize", "train_cnn"})  # boxes that need torch
+COMMAND = "cli"  # no box: whatever else runs the command `syntrial` in the light image
 RECIPES = {  # files of images/ by image; a change in one of them makes another image
     "light": ("Dockerfile", "install", "light.lock", "kfp.lock"),
     "train": ("Dockerfile", "install", "train.lock", "light.lock", "kfp.lock"),
@@ -25,12 +26,13 @@ def image_of(box: str, registry: str, root: Path = ROOT) -> str:
     """The image a box runs in, under the tag that changes when the box's code or the image's recipe does.
 
     Args:
-        box: name of a file in components/.
+        box: name of a file in components/, or COMMAND.
         registry: HOST[:PORT][/PATH].
         root: of a checkout.
     """
     image, package = _image(box), root / "src" / "syntrial"
-    code = sources(imports_of(root / "components" / f"{box}.py", package), package)
+    modules = [COMMAND] if box == COMMAND else imports_of(root / "components" / f"{box}.py", package)
+    code = sources(modules, package)
     return f"{registry}/syntrial-{image}:{box}-{_digest(code + _recipe(image, root))}"
 
 
@@ -43,7 +45,7 @@ def names_of(image: str, registry: str, root: Path = ROOT) -> list[str]:
     """All names of an image: a key of RECIPES."""
     if image == "minio":
         return [minio_of(registry, root)]
-    boxes = sorted(path.stem for path in (root / "components").glob("[a-z]*.py"))
+    boxes = [COMMAND, *sorted(path.stem for path in (root / "components").glob("[a-z]*.py"))]
     return [image_of(box, registry, root) for box in boxes if _image(box) == image]
 
 

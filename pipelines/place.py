@@ -19,6 +19,7 @@ KEYS = {"accesskey": "MINIO_ACCESS_KEY", "secretkey": "MINIO_SECRET_KEY"}  # of 
 SALT = {"salt": "SYNTRIAL_SALT"}  # an optional key of the same Secret: what DICOM's patients are hashed with
 NEEDED = ("MINIO_ENDPOINT", "MINIO_SECURE", "SYNTRIAL_CHECKPOINT_URI")  # of the store's ConfigMap
 OPTIONAL = ("MINIO_REGION", "SYNTRIAL_CHECKPOINT_EVERY_S", "SYNTRIAL_PUSHGATEWAY")
+LABEL = ("app.kubernetes.io/part-of", "syntrial")
 LONGEST_S = "604800s"  # the engine counts it from the first try, and stops retrying after an hour unless told
 
 
@@ -137,6 +138,7 @@ def _connect(task: dsl.PipelineTask, place: Place) -> None:
     kubernetes.use_config_map_as_env(task, place.store, {name: name for name in OPTIONAL}, optional=True)
     kubernetes.empty_dir_mount(task, volume_name="tmp", mount_path="/tmp")  # all else may be read-only
     kubernetes.set_security_context(task, run_as_non_root=True)
+    kubernetes.add_pod_label(task, *LABEL)  # by which k8s/ limits what it may call
     kubernetes.set_image_pull_policy(task, place.image_pull_policy)
     if place.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, place.image_pull_secrets)

@@ -5,6 +5,7 @@ and the cost.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from syntrial.config import CnnConfig, GanConfig, StudyConfig
 PROTOCOLS = ("as_printed", "held_out")
 START_S = 3.0  # of a box that imports torch, on the slower of the machines at hand
 LIGHT_S = 1.0
+AT_ONCE = 2  # boxes of a loop that run side by side here
 EVALUATION = 0.35  # a look at an image without learning from it costs about a third of a step
 
 
@@ -57,15 +59,21 @@ def images_shown(boxes: list[Planned], verb: str) -> int:
     return sum(box.units for box in boxes if box.box == verb)
 
 
+def box_threads() -> str:
+    """Of each box, in the words of SYNTRIAL_THREADS: what that says, else its share of the cores that may be used."""
+    return os.environ.get("SYNTRIAL_THREADS") or str(max(1, len(os.sched_getaffinity(0)) // AT_ONCE))
+
+
 def measure(study: StudyConfig, seconds: float = 2.0) -> Speed:
-    """A short measurement with the study's own networks on random images. Takes about twice `seconds`, and the
-    import of torch.
+    """A short measurement with the study's own networks on random images, with the threads of one box. Takes about
+    twice `seconds`, and the import of torch.
     """
     import torch
 
     from syntrial import machine, train_cnn, train_gan
 
     device = machine.device()
+    torch.set_num_threads(int(box_threads()))
     config, classifier = study.gans.simple, study.classifier
     real = torch.rand(config.batch, 1, study.side, study.side, device=device) * 2 - 1
     label = torch.zeros(config.batch, dtype=torch.int64, device=device)

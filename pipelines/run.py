@@ -14,19 +14,20 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pipelines.counts import Counts, counted
 from pipelines.flags import add_study, uris_of
 from pipelines.graph import arguments_of
-from pipelines.plan import guessed, images_shown, measure, needed_s, planned
+from pipelines.plan import AT_ONCE, box_threads, guessed, images_shown, measure, needed_s, planned
 from pipelines.watch import Planned, watch
 from syntrial import atomic
 from syntrial.config import StudyConfig, load_study
 from syntrial.errors import DataError, SyntrialError
 from syntrial.reporting import table
 
-BROKEN = re.compile(r"syntrial\.errors\.\w+: (?P<sentence>.+)")
+BROKEN = re.compile(r"syntrial(?:\.\w+)*\.(?P<kind>\w+Error): (?P<sentence>.+)")
+FULL = re.compile(rf"OSError: \[Errno (?:{'|'.join(map(str, sorted(atomic.FULL)))})\] (?P<reason>.+)")
 TAIL = 25  # lines of the engine's log that are shown when a box fails by no fault of a person
 
 
@@ -49,7 +50,7 @@ def run(flags: argparse.Namespace) -> int:
     if flags.dry_run:
         return _dry_run(study, counts)
     runs = Path(flags.runs).resolve()
-    with _alone(runs / study.name):
+    with _alone(runs / study.name), _in_store(runs / "store") as lock, atomic.told_when_full(runs):
         folder = _new_folder(runs / study.name)
         print(f"study {study.name}: {flags.data} -> {_short(folder)}", file=sys.stderr)
         request = {
@@ -58,16 +59,16 @@ def run(flags: argparse.Namespace) -> int:
             "store": str(runs / "store"),
         }
         atomic.write_json(folder / "run.json", request)
-        code = _engine(folder, runs / "store", planned(study, counts, guessed(study)))
-        return _finish(folder, runs / "store") if code == 0 else _explain(folder, code)
+        code = _engine(folder, runs / "store", planned(study, counts, guessed(study)), lock)
+        return _finish(folder, runs / "store") if code == 0 else _explain(folder, runs / "store", code)
 
 
-def _engine(folder: Path, store: Path, plan: list[Planned]) -> int:
+def _engine(folder: Path, store: Path, plan: list[Planned], lock: int) -> int:
+    """Exit code of the process that runs the graph. It holds the open lock as well, should it live longer than this."""
     environment = {
         "SYNTRIAL_CHECKPOINTS": str(store / "checkpoints"),
-        # Two boxes of a loop run side by side, so each gets half of the cores.
-        "SYNTRIAL_THREADS": str(max(1, (os.cpu_count() or 2) // 2)),
         **os.environ,
+        "SYNTRIAL_THREADS": box_threads(),
         "SYNTRIAL_PROGRESS": str(folder / "progress"),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH", "")])),
     }
@@ -80,6 +81,7 @@ def _engine(folder: Path, store: Path, plan: list[Planned]) -> int:
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,
+            pass_fds=(lock,),
         ) as engine:
             return watch(folder / "progress", engine, plan)
 
@@ -88,7 +90,10 @@ def _finish(folder: Path, store: Path) -> int:
     """Brings the report and everything it rests on into the run's folder, and shows the table."""
     report = Path(json.loads((folder / "done.json").read_text(encoding="utf-8"))["report"])
     for path in report.iterdir():
-        (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / path.name)
+        if path.is_dir():
+            shutil.copytree(path, folder / path.name, copy_function=atomic.copy)
+        else:
+            atomic.copy(path, folder / path.name)
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     collect(report, store / "artifacts", folder / "artifacts")
     print(table.text(results, width=min(160, max(100, shutil.get_terminal_size((120, 24)).columns))))
@@ -100,26 +105,37 @@ def _finish(folder: Path, store: Path) -> int:
 
 
 def collect(report: Path, artifacts: Path, into: Path) -> None:
-    """Everything a report descends from, found by the digests its parents are recorded under, linked into one
-    folder.
+    """Everything a report descends from, found by what its parents are recorded under, linked into one folder.
+
+    Nobody may write to the links: they are the cache's own files.
     """
-    known = {}
-    for path in artifacts.glob("*/**/about.json"):
-        about = json.loads(path.read_text(encoding="utf-8"))
-        known[about["digest"]] = (path.parent, about)
+    known = {_identity(about): (folder, about) for folder, about in _whole(artifacts)}
     waiting = json.loads((report / "about.json").read_text(encoding="utf-8"))["parents"]
-    done: set[str] = set()
+    done: set[tuple[str, str]] = set()
     while waiting:
-        digest = waiting.pop()["digest"]
-        if digest in done or digest not in known:
+        identity = _identity(waiting.pop())
+        if identity in done or identity not in known:
             continue
-        done.add(digest)
-        folder, about = known[digest]
+        done.add(identity)
+        folder, about = known[identity]
         waiting += about["parents"]
-        target = into / f"{_name(about)}-{digest[:8]}"
+        target = into / f"{_name(about)}-{about['digest'][:8]}"
         target.mkdir(parents=True)
         for path in folder.iterdir():
             atomic.link_or_copy(path, target / path.name)
+            (target / path.name).chmod(0o444)
+
+
+def _whole(artifacts: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Each folder that a verb has written, with what it says of itself; no drafts."""
+    for path in artifacts.glob("*/**/about.json"):
+        if not any(part.startswith(".") for part in path.relative_to(artifacts).parts):
+            yield path.parent, json.loads(path.read_text(encoding="utf-8"))
+
+
+def _identity(about: dict[str, Any]) -> tuple[str, str]:
+    # A digest alone is of rows and pixels: without generated images a pool is its division under another name.
+    return about["verb"], about["digest"]
 
 
 def _name(about: dict[str, Any]) -> str:
@@ -136,17 +152,26 @@ def _name(about: dict[str, Any]) -> str:
     )
 
 
-def _explain(folder: Path, code: int) -> int:
+def _explain(folder: Path, store: Path, code: int) -> int:
     """One sentence when a person can mend it (exit code 2), else the end of the log (exit code 1). 130 after Ctrl-C."""
     if code == 130:
         return code
     lines = (folder / "engine.log").read_text(encoding="utf-8", errors="replace").splitlines()
     for line in reversed(lines):
         if found := BROKEN.search(line):
-            raise SyntrialError(found["sentence"])
+            raise SyntrialError(found["sentence"] + _way_out(found, store))
+        if found := FULL.search(line):
+            raise SyntrialError(f"there is no room ({found['reason']}); make room and start again")
     print("\n".join(lines[-TAIL:]), file=sys.stderr)
     print(f"a box failed; all of its log is in {_short(folder)}/engine.log", file=sys.stderr)
     return 1
+
+
+def _way_out(found: re.Match[str], store: Path) -> str:
+    """What helps where the cache itself is damaged, by whatever happened to its files."""
+    if found["kind"] != "DataError" or str(store) not in found["sentence"]:
+        return ""
+    return f"; delete {_short(store)} and start again: what it holds is made anew"
 
 
 def _dry_run(study: StudyConfig, counts: Counts) -> int:
@@ -155,12 +180,11 @@ def _dry_run(study: StudyConfig, counts: Counts) -> int:
     print(f"{'box':48}{'images':>12}{'minutes':>10}")
     for box in boxes:
         print(f"{box.name:48}{box.units:>12,}{box.weight_s / 60:>10.1f}")
-    at_once = 2
     print(
         f"{len(boxes)} boxes; {images_shown(boxes, 'train_gan'):,} images shown to generators, "
         f"{images_shown(boxes, 'train_cnn'):,} to classifiers; "
         f"measured here just now: {speed.gan:,.0f} and {speed.cnn:,.0f} images/s; "
-        f"about {needed_s(boxes, at_once) / 60:,.0f} minutes with {at_once} boxes of a loop side by side"
+        f"about {needed_s(boxes, AT_ONCE) / 60:,.0f} minutes with {AT_ONCE} boxes of a loop side by side"
     )
     return 0
 
@@ -178,12 +202,7 @@ def _new_folder(parent: Path) -> Path:
 @contextlib.contextmanager
 def _alone(parent: Path) -> Iterator[None]:
     """One run of a study at a time. The system lets go of the lock however the process ends."""
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        file = open(parent / ".lock", "w")  # noqa: SIM115  closed below
-    except OSError as error:
-        raise DataError(f"{parent} cannot be written: {error.strerror}; --runs takes another place") from None
-    with file:
+    with _lock(parent) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -191,6 +210,28 @@ def _alone(parent: Path) -> Iterator[None]:
                 f"{_short(parent)} is in use by another run of this study; wait for it, or give --runs another place"
             ) from None
         yield
+
+
+@contextlib.contextmanager
+def _in_store(store: Path) -> Iterator[int]:
+    """Runs of several studies share a store. One that finds itself alone there removes what killed ones left behind.
+
+    Yields the number of the open lock.
+    """
+    with _lock(store) as file:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            atomic.sweep(store / "artifacts")
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield file.fileno()
+
+
+def _lock(parent: Path) -> TextIO:
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        return open(parent / ".lock", "w")
+    except OSError as error:
+        raise DataError(f"{parent} cannot be written: {error.strerror}; --runs takes another place") from None
 
 
 def _short(path: Path) -> str:

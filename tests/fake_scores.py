@@ -28,7 +28,14 @@ STRENGTH = {
     "duplicates": 1.9,
 }
 GENERATED = 6.0
-MACHINE = {"python": "3.12.1", "torch": "2.15.0", "numpy": "2.4.6", "device": "cpu", "threads": 2}
+MACHINE = {
+    "python": "3.12.1",
+    "torch": "2.15.0",
+    "numpy": "2.4.6",
+    "pillow": "12.0.0",
+    "device": "cpu",
+    "threads": 2,
+}
 
 Pixels = Callable[[str, str, int], NDArray[np.uint8]]  # label, source, number -> (S, S)
 
@@ -248,7 +255,12 @@ class Study:
                 "val_share": 0.2,
                 "test_share": 0.2,
                 "seed": 0,
-                "groups": {"train": 32, "val": 16, "test": 32},
+                "groups": {
+                    "train": 32,
+                    "val": 16,
+                    "test": 32,
+                    **({"external": self.patients * len(self.study.classes)} if self.external else {}),
+                },
             },
             "generators": {
                 name: {
@@ -260,7 +272,7 @@ class Study:
                     "started_from": "faces/face" if name.startswith("transfer") else "",
                     "final": {"loss_g": 1.9, "loss_d": 0.8, "d_real": 0.71, "d_fake": 0.28},
                     "diversity": 0.81,
-                    "warnings": [],
+                    "machines": [MACHINE],
                 }
                 for name, seen in lineage.items()
             },

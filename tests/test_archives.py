@@ -53,6 +53,20 @@ def contents(source, scratch, limits=None):
     return found
 
 
+@pytest.mark.parametrize("suffix", TARS)
+def test_of_a_tar_only_what_will_be_opened_takes_room(suffix, tmp_path):
+    members = {name: b"a" * 70_000 for name in NAMES} | {"a/table.csv": b"file,label"}
+    source = packed_tar(tmp_path / f"x{suffix}", members, TARS[suffix])
+    for scratch in ("some", "all"):
+        (tmp_path / scratch).mkdir()
+    limits = Limits(ratio=100_000)
+    store, files = stored(source, tmp_path / "some", limits, unpacks=lambda name: name.endswith(".csv"))
+    assert [(file.name, file.size) for file in files] == [
+        (file.name, file.size) for file in stored(source, tmp_path / "all", limits)[1]
+    ]
+    assert [path.read_bytes() for path in store.path.iterdir()] == [b"file,label"]
+
+
 def flagged(path, bits, name=None):
     """The same zip with general flags set in every header (2 bytes, 6 and 8 bytes after the signatures)."""
     content = bytearray(path.read_bytes())

@@ -1,7 +1,10 @@
 """Nothing half-written is ever taken for whole."""
 
+import contextlib
 import json
 import os
+import resource
+import signal
 import stat
 import subprocess
 import sys
@@ -12,10 +15,29 @@ from pathlib import Path
 import pytest
 
 from syntrial import atomic
+from syntrial.places import StorageError
 
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+def python(code, *words):
+    """A process of its own."""
+    environment = {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    command = [sys.executable, "-c", code, *map(str, words)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+@contextlib.contextmanager
+def small_files():
+    """The system stops a write beyond 1 MB, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class CutError(Exception):
@@ -44,6 +66,73 @@ def test_a_folder_replaces_the_old_one_whole(tmp_path):
         with atomic.new_folder(tmp_path / "out") as draft:
             (draft / name).touch()
     assert names(tmp_path) == ["out"] and names(tmp_path / "out") == ["new"]
+
+
+TERMINATED = """
+import os, signal, sys
+from syntrial import atomic
+with atomic.new_folder(sys.argv[1]) as draft:
+    (draft / "half").touch()
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_process_that_is_told_to_end_takes_its_draft_with_it(tmp_path):
+    done = python(TERMINATED, tmp_path / "out")
+    assert (done.returncode, names(tmp_path)) == (128 + signal.SIGTERM, [])
+
+
+FLUSHED = """
+import os, sys
+from syntrial import atomic
+seen = []
+sys.addaudithook(lambda event, what: seen.append((event, str(what[0]))))
+with atomic.new_folder(sys.argv[1]) as draft:
+    (draft / "inner").mkdir()
+after = seen[max(i for i, (event, _) in enumerate(seen) if event == "os.rename") :]
+opened = [[path for event, path in events if event == "open"] for events in (seen, after)]
+print(str(draft / "inner") in opened[0], str(draft) in opened[0], os.path.dirname(sys.argv[1]) in opened[1])
+"""
+
+
+def test_folders_are_flushed_within_a_new_one_before_it_appears_and_around_it_after(tmp_path):
+    assert python(FLUSHED, tmp_path / "out").stdout == "True True True\n"
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
+    told = r"out has no room \(File too large\); make room"
+    with small_files(), pytest.raises(StorageError, match=told), atomic.new_folder(tmp_path / "out") as draft:
+        (draft / "big").write_bytes(bytes(2_000_000))
+    assert names(tmp_path) == []
+
+
+def test_another_error_of_the_system_is_not_taken_for_a_full_disk(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic.new_folder(tmp_path / "out"):
+        (tmp_path / "nowhere" / "a").read_bytes()
+
+
+def test_drafts_that_killed_processes_left_are_swept_and_nothing_else(tmp_path):
+    for name in (
+        "run/box/.images.ak2vrgrf/a",
+        "run/box/images/.part-x1",
+        "run/box/images/b",
+        ".lock",
+        "c.d.abcdefgh/e",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    atomic.sweep(tmp_path)
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert left == [".lock", "c.d.abcdefgh/e", "run/box/images/b"]
+
+
+def test_a_copy_that_is_cut_short_is_not_there(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(2_000_000))
+    with small_files(), pytest.raises(OSError):
+        atomic.copy(tmp_path / "a", tmp_path / "b")
+    assert names(tmp_path) == ["a"]
+    atomic.copy(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == bytes(2_000_000)
 
 
 @pytest.mark.parametrize("durable", [True, False])

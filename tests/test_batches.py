@@ -55,6 +55,16 @@ def test_read_ahead_batches_are_those_that_live_on_the_device(first):
     ahead.close()
 
 
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize(
+    ("count", "positions"), [(1, [0]), (3, [0, 3, 6]), (5, [0, 2, 4, 6, 8]), (10, range(10)), (64, range(10))]
+)
+def test_a_sample_comes_from_all_over_the_set(count, positions, resident):
+    batches = stream(resident=resident)
+    assert as_grey(batches.sample(count))[:, 0, 0].tolist() == list(positions)
+    batches.close()
+
+
 def test_a_set_smaller_than_a_batch_is_one_batch():
     assert stream(count=3, batch=8).batch == 3
 

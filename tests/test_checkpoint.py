@@ -16,7 +16,7 @@ import pytest
 import torch
 from minio import Minio
 
-from syntrial.checkpoint import KEEP, NAME, Checkpoints, key_for, prune
+from syntrial.checkpoint import LASTING, NAME, Checkpoints, key_for, prune
 from syntrial.errors import ConfigError, TrainingError
 from syntrial.places import StorageError
 from syntrial.storage import open_store
@@ -265,7 +265,7 @@ def test_killed_at_any_moment_the_newest_checkpoint_is_whole_and_never_goes_back
             assert torch.equal(state["weights"], state_at(step, 1_000_000)["weights"])
             last = step
     with Checkpoints("work", tmp_path).owned():
-        assert len(names(tmp_path / "work")) <= KEEP + 2  # drafts of the killed are gone
+        assert len(names(tmp_path / "work")) <= LASTING + 2  # drafts of the killed are gone
 
 
 def test_killed_and_moved_to_another_machine_it_goes_on_from_the_mirror(tmp_path, mirror, way):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +13,12 @@ import pytest
 from PIL import Image
 
 from syntrial import __version__
+from syntrial.checkpoint import Checkpoints
 from syntrial.cli import main
 from syntrial.imageset import ImageSet
 
 ROOT = Path(__file__).parents[1]
-VERBS = ("ingest", "split", "train-gan", "synthesize", "pool", "train-cnn", "report", "export")
+VERBS = ("ingest", "split", "train-gan", "synthesize", "pool", "train-cnn", "report", "export", "prune")
 CLASSES, ARMS = ("normal", "pneumonia"), ("original", "simple_gan")
 TINY = "gans.all={width: 4, latent: 8, batch: 8, epochs: 1, collapse_below: 0}"
 SETTINGS = (
@@ -169,7 +171,7 @@ def test_an_exported_set_has_a_folder_for_each_part_source_and_class(chain):
 def test_an_undivided_set_of_real_images_is_exported_by_class_alone(chain, capsys):
     out = chain / "plain"
     assert main(["export", str(chain / "images"), str(out)]) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["index.csv", "normal", "pneumonia"]
+    assert sorted(path.name for path in out.iterdir()) == ["about.json", "index.csv", "normal", "pneumonia"]
     assert capsys.readouterr().out == "images 40\n"
 
 
@@ -179,6 +181,61 @@ def test_what_was_exported_comes_back_as_the_same_images(chain):
     assert main(["ingest", *SETTINGS, str(out), str(chain / "back")]) == 0
     before, after = ImageSet.open(chain / "images"), ImageSet.open(chain / "back")
     assert [(row.sha256, row.label) for row in after.rows] == [(row.sha256, row.label) for row in before.rows]
+
+
+def test_what_is_exported_again_replaces_what_was_exported(chain, tmp_path):
+    out = tmp_path / "pngs"
+    for images, count in (("images", 40), ("held_out normal drawn", 5)):
+        assert main(["export", str(chain / images), str(out)]) == 0
+        assert len(list(out.rglob("*.png"))) == count
+
+
+def test_a_verb_replaces_nothing_that_another_verb_wrote_and_no_whole_run(chain, tmp_path, capsys):
+    out, images = shutil.copytree(chain / "images", tmp_path / "out"), str(chain / "images")
+    before = sorted(out.iterdir())
+    assert main(["split", images, str(out), "--protocol", "held_out"]) == 2
+    assert "was not written by syntrial split, which would replace it" in capsys.readouterr().err
+    (out / "run.json").touch()
+    assert main(["ingest", images, str(out)]) == 2
+    assert "was not written by syntrial ingest, which would replace it" in capsys.readouterr().err
+    assert sorted(out.iterdir()) == sorted([*before, out / "run.json"])
+
+
+WRITTEN = ("images", "held_out parts", "held_out normal generator", "held_out normal drawn", "held_out pool")
+
+
+@pytest.mark.parametrize("folder", [*WRITTEN, "held_out original", "report", "pngs"])
+def test_a_verb_says_last_that_its_folder_is_whole(folder, chain):
+    written_ns = {path.name: path.stat().st_mtime_ns for path in (chain / folder).iterdir() if path.is_file()}
+    assert written_ns["about.json"] == max(written_ns.values())
+
+
+@pytest.mark.parametrize("verb", ["ingest", "train-gan"])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(verb, chain, raw, tmp_path):
+    words = {
+        "ingest": (raw / "xray",),
+        "train-gan": (chain / "held_out parts", "--kind", "simple", "--label", "normal"),
+    }
+    blocks = {"ingest": 20, "train-gan": 4}[verb]  # of 1,024 bytes, the most of a file
+    (tmp_path / "here").mkdir()
+    full = ["bash", "-c", f'ulimit -f {blocks} && exec "$@"', "bash", sys.executable, "-m", "syntrial.cli", verb]
+    command = [*full, *SETTINGS, *map(str, words[verb]), str(tmp_path / "here" / "new")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "no room" in done.stderr.splitlines()[-1]
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_checkpoints_that_nobody_went_on_with_are_pruned_by_hand(tmp_path, capsys):
+    for key in ("old", "young"):
+        Checkpoints(key, tmp_path / "kept", str(tmp_path / "mirror")).save(1, {"step": 1})
+    for path in tmp_path.glob("*/old/*"):
+        os.utime(path, (0, 0))
+    words = ["prune", "--folder", str(tmp_path / "kept"), "--uri", str(tmp_path / "mirror"), "--older-than-days", "30"]
+    assert main(words) == 0
+    assert capsys.readouterr().out == "pruned 1\n"
+    assert {path.parent.name for path in tmp_path.glob("*/*/LATEST")} == {"young"}
 
 
 def test_an_export_that_fails_leaves_nothing(chain, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from syntrial import codehash
-from syntrial.codehash import code_digest
+from syntrial.codehash import code_digest, imports_of, sources
 
 # A package in small, with every form of import.
 MODULES = {
@@ -54,6 +54,14 @@ def test_a_change_in_what_is_not_imported_does_not(name, package):
     assert code_digest("verb", with_change_in(package, name)) == code_digest("verb", package)
 
 
+def test_the_packages_own_text_counts_where_something_of_it_is_used_and_nowhere_else(package):
+    (package / "footer.py").write_text("from syntrial import VERSION, noun\n", encoding="utf-8")
+    (package / "__init__.py").write_text("VERSION = 1\n", encoding="utf-8")
+    changed = with_change_in(package, "__init__")
+    assert code_digest("footer", changed) != code_digest("footer", package)
+    assert code_digest("verb", changed) == code_digest("verb", package)
+
+
 def test_the_optimisers_code_counts_where_networks_learn_and_nowhere_else(tmp_path):
     real = shutil.copytree(codehash.PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("__pycache__"))
     changed = with_change_in(real, "adam")
@@ -72,3 +80,9 @@ def test_the_digest_is_the_same_in_every_process():
 def test_a_digest_is_sixteen_hexadecimal_digits_and_tells_verbs_apart():
     assert len(code_digest("split")) == 16 and int(code_digest("split"), 16)
     assert code_digest("split") != code_digest("pool")
+
+
+def test_a_file_reaches_what_it_imports_wherever_in_it_and_what_that_imports(package, tmp_path):
+    (tmp_path / "box.py").write_text("import os\n\ndef box():\n    from syntrial.noun import thing\n", encoding="utf-8")
+    assert imports_of(tmp_path / "box.py", package) == ["noun"]
+    assert sources(["noun"], package) == b"deep" + MODULES["deep"].encode() + b"noun" + MODULES["noun"].encode()

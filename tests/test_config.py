@@ -45,7 +45,14 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
         ("classifier.architecture=resnet", "classifier.architecture is 'resnet'; input should be 'cnn'"),
         ("gans.simple.loss=wasserstein", "gans.simple.loss is 'wasserstein'"),
         ("gans.simple.diffaugment=[colour]", "diffaugment has no 'colour'; it has color, translation, cutout"),
-        ("gans.transfer.width=8", "transfer.width is 8 and faces.width is 16"),
+        ("gans.transfer.width=8", "yaml: gans.transfer.width is 8 and gans.faces.width is 16"),
+        ("gans.transfer.normalisation=spectral", "gans.transfer.normalisation is 'spectral' and gans.faces"),
+        ("gans.simple.transfer_discriminator=false", "gans.simple.transfer_discriminator: only a transfer"),
+        ("gans.faces.transfer_discriminator=false", "gans.faces.transfer_discriminator: only a transfer"),
+        ("conventional.cval=9", "conventional.cval is 9, which fill_mode nearest does not heed"),
+        ("classes=[Normal, 'normal ']", r"classes names something twice: \['Normal', 'normal '\]"),
+        ("gans.all.lr=-1", "^quick.yaml: gans.all.lr is -1; input should be greater than 0$"),
+        ("gans.all.loss=wgan_gp", "^quick.yaml: gans.all.normalisation is batch, but loss wgan_gp [^;]*; [^;]*$"),
         ("gans.faces.conditional=true", "faces have one class"),
         ("conventional.zoom_range=[2, 1]", "two positive numbers, the smaller first"),
         ("ingest.group_pattern='('", "is not a regular expression"),
@@ -105,6 +112,22 @@ def test_a_setting_for_all_generators_gives_way_to_a_generators_own():
     assert (study.gans.faces.lr, study.gans.simple.lr, study.gans.transfer.lr) == (0.5, 0.25, 0.5)
 
 
+def test_generators_that_no_arm_starts_from_may_differ():
+    study = load_study(QUICK, ["arms=[original, simple_gan]", "gans.faces.width=8"])
+    assert (study.gans.faces.width, study.gans.transfer.width) == (8, 16)
+
+
+def test_a_transfer_without_the_faces_discriminator_may_have_another():
+    study = load_study(QUICK, ["gans.transfer={transfer_discriminator: false, normalisation: spectral}"])
+    assert study.gans.transfer.normalisation == "spectral"
+
+
+def test_what_holds_for_transfers_only_may_stand_under_all():
+    study = load_study(QUICK, ["gans.all.transfer_discriminator=false"])
+    assert not study.gans.transfer.transfer_discriminator
+    assert StudyConfig.of(study.model_dump(mode="json")) == study
+
+
 def test_what_is_turned_in_the_dashboard_ends_in_the_study():
     study = load_study(QUICK)
     numbers = {**numbers_of(study), "simple_epochs": 7.0, "seeds": [4.0], "arms": ["original"]}
@@ -122,5 +145,4 @@ def test_whole_numbers_that_an_engine_made_floats_of_are_numbers_again():
 def test_every_setting_can_be_listed_with_its_value_and_source():
     rows = {row["name"]: row for row in settings_of(load_study(QUICK))}
     assert rows["gans.simple.epochs"]["value"] == 60
-    assert rows["gans.simple.epochs"]["default"] == 200
     assert all(row["meaning"] and row["source"] for row in rows.values())

@@ -1,7 +1,9 @@
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
+from syntrial.arms import ARMS
 from syntrial.imageset import ImageSet
 from syntrial.metrics import auroc
 from syntrial.reporting import figures
@@ -48,6 +50,14 @@ def test_there_is_a_strip_for_each_class_and_kind(drawn):
     assert names == [f"samples-{label}-{kind}" for label in classes for kind in kinds]
 
 
+def test_an_arm_without_a_line_of_its_own_gets_one_that_no_other_has(drawn, tmp_path, monkeypatch):
+    lines = figures.lines_of([*figures.LINES, "new", "newer"])
+    assert len(set(lines.values())) == len(figures.LINES) + 2
+    monkeypatch.setitem(ARMS, "new", ARMS["duplicates"])
+    figures.roc(tmp_path, {**drawn[2]["held_out"], "new": drawn[2]["held_out"]["duplicates"]}, "test")
+    assert (tmp_path / "roc-test.png").exists()
+
+
 def test_the_area_under_the_averaged_curve_is_the_mean_auroc(drawn):
     outcome = drawn[2]["held_out"]["original"]
     areas = [auroc(seen.prob, seen.label) for seen in outcome.predictions["external"]]
@@ -59,3 +69,12 @@ def test_classes_whose_names_look_alike_in_a_file_name_keep_their_own_strips(tmp
     images = ImageSet.open(Study(study, tmp_path).build()["held_out_images"])
     names = [picture.path.name for picture in figures.samples(tmp_path, images)]
     assert len(set(names)) == len(names) == 6
+
+
+def test_nobodys_own_matplotlib_settings_change_a_picture(drawn, tmp_path):
+    outcomes = drawn[2]["held_out"]
+    (tmp_path / "own").mkdir()
+    plain = figures.roc(tmp_path, outcomes, "test").path
+    with matplotlib.rc_context({"text.usetex": True, "lines.markersize": 20, "savefig.bbox": "tight"}):
+        own = figures.roc(tmp_path / "own", outcomes, "test").path
+    assert own.read_bytes() == plain.read_bytes()

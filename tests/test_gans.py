@@ -3,12 +3,13 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from syntrial.config import GanConfig
 from syntrial.gans import GANS, LOSSES, gradient_penalty
-from syntrial.train_gan import begin, diversity, noise, update
+from syntrial.train_gan import begin, diversity, is_due, noise, update
 
 CPU = torch.device("cpu")
 TINY = {"width": 4, "latent": 8, "batch": 8}
@@ -43,6 +44,17 @@ def test_normalisation_is_what_it_is_called(normalisation):
     kinds = {type(layer).__name__ for layer in discriminator.modules()}
     assert ("BatchNorm2d" in kinds) == (normalisation == "batch")
     assert ("_SpectralNorm" in kinds) == (normalisation == "spectral")
+
+
+def test_weights_begin_the_same_under_spectral_normalisation_and_without():
+    found = []
+    for normalisation in ("spectral", "none"):
+        torch.manual_seed(0)
+        _, discriminator = GANS["dcgan"].build(32, 2, GanConfig(**TINY, normalisation=normalisation))
+        found.append([weight.detach() for weight in discriminator.parameters() if weight.dim() > 1])
+    normed, plain = (sorted(weights, key=torch.Tensor.numel) for weights in found)
+    assert all(torch.equal(one, other) for one, other in zip(normed, plain, strict=True))
+    assert float(plain[-1].std()) == pytest.approx(0.02, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -102,13 +114,28 @@ def test_both_players_move_and_nothing_becomes_infinite(settings):
     assert any(not torch.equal(one, other) for one, other in zip(before, players.generator.parameters(), strict=False))
 
 
-def test_an_old_weight_counts_half_after_the_half_life():
-    config = GanConfig(**TINY, ema_half_life=8)  # one batch
+@pytest.mark.parametrize(
+    ("half_life", "ramp_up", "images_shown", "batches"),
+    [(8, 0.05, 9999, 1), (10_000, 0.05, 160, 1), (10_000, 0.5, 16, 1), (24, 1.0, 24, 3)],
+)
+def test_an_old_weight_counts_half_after_the_half_life_which_is_at_most_a_share_of_the_images_shown(
+    half_life, ramp_up, images_shown, batches
+):
+    config = GanConfig(**TINY, ema_half_life=half_life, ema_ramp_up=ramp_up, discriminator_steps=batches)
     players = begin(32, 0, config, "test", CPU)
     before = [weight.clone() for weight in players.average.parameters()]
-    update(players, [(torch.rand(8, 1, 32, 32), torch.zeros(8, dtype=torch.int64))], config)
+    real = [(torch.rand(8, 1, 32, 32), torch.zeros(8, dtype=torch.int64))]
+    update(players, real * batches, config, images_shown)
     for old, new, kept in zip(before, players.generator.parameters(), players.average.parameters(), strict=True):
         torch.testing.assert_close(kept, (old + new) / 2)
+
+
+@pytest.mark.parametrize(("steps", "times"), [(7, 8), (8, 8), (15, 8), (99, 50), (1000, 50)])
+def test_what_happens_some_times_in_a_training_happens_as_often_and_after_the_last_step(steps, times):
+    happens = [done for done in range(1, steps + 1) if is_due(done, steps, times)]
+    assert len(happens) == min(times, steps) and happens[-1] == steps
+    gaps = np.diff([0, *happens])
+    assert max(gaps) - min(gaps) <= 1
 
 
 def test_without_a_half_life_the_newest_weights_are_kept():

@@ -32,8 +32,8 @@ ORIGINALS = ROOT.parent / "shared" / "data"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CODE = sorted(path for folder in ("src", "components", "pipelines") for path in (ROOT / folder).rglob("*.py"))
 BOXES = sorted(path.stem for path in (ROOT / "components").glob("[a-z]*.py"))
-VERBS = [box for box in BOXES if box != "digest"]  # that one asks storage.py, a noun
-LIGHT = ["ingest", "pool", "report", "split"]  # the verbs that run without torch
+VERBS = BOXES
+LIGHT = ["digest", "ingest", "pool", "report", "split"]  # the verbs that run without torch
 
 # What no file may hold, and the files that may.
 FORBIDDEN = {
@@ -217,6 +217,22 @@ def test_the_readmes_tree_is_the_tree():
 def test_the_changelog_speaks_of_this_version():
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## .*\b{re.escape(__version__)}\b", changes, re.MULTILINE)
+
+
+def test_every_registry_that_contributing_names_is_where_it_says():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([A-Z_]+)` [(]`([\w/]+[.]py)`[)]", text)
+    assert len(named) >= 5
+    for name, file in named:
+        module = (ROOT / "src" / "syntrial" / file).read_text(encoding="utf-8")
+        assert re.search(rf"^{name}\b.* = ", module, re.MULTILINE), f"{file} has no {name}"
+
+
+def test_the_changelog_has_the_heading_that_contributing_names():
+    (heading,) = re.findall(
+        r"`CHANGELOG[.]md` under ([*]{2}\w+[*]{2})", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    )
+    assert heading in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_make_help_speaks_of_everything_that_can_be_made():

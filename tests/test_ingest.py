@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from minio import Minio
 from PIL import Image
 
 from syntrial.config import IngestConfig
 from syntrial.errors import ConfigError, DataError
 from syntrial.imageset import ImageSet
 from syntrial.ingest import ingest
+from tests.object_server import SECRET, object_server
 
 ROOT = Path(__file__).parents[1]
 XRAY = ROOT / "data" / "sample" / "xray"
@@ -418,3 +420,67 @@ def test_nothing_that_is_written_names_a_place_on_this_machine(tmp_path):
 def test_a_portrait_is_never_called_a_negative(tmp_path):
     images, counts = run(ROOT / "data" / "sample" / "faces", tmp_path, ["faces"])
     assert counts["used"] > 300 and "negative" not in images.about["ingest"]["reasons"]
+
+
+def named(source, tmp_path, name, **settings):
+    """The groups of a set that goes by a name."""
+    config = IngestConfig(**settings)
+    ingest(source, tmp_path / name, side=32, classes=["normal", "pneumonia"], config=config, name=name)
+    return {row.group for row in ImageSet.open(tmp_path / name).rows}
+
+
+def test_patients_and_files_of_one_name_in_two_sources_are_two_people(tmp_path):
+    source = two_classes(tmp_path / "in")
+    divided = named(source, tmp_path, "images", group_pattern=r"IM-\d+")
+    assert not divided & named(source, tmp_path, "second test set", group_pattern=r"IM-\d+")
+    assert {group.partition(":")[0] for group in named(source, tmp_path, "faces")} == {"faces"}
+
+
+def test_two_sources_that_name_patients_alike_can_say_so(tmp_path):
+    source = two_classes(tmp_path / "in")
+    groups = [named(source, tmp_path, name, shared_patients=True) for name in ("images", "second test set")]
+    assert groups[0] == groups[1]
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A client of an object store with an empty bucket, and an environment in which both kinds of URI find it."""
+    with object_server() as address:
+        client = Minio(address, "a-key", SECRET, secure=False, region="us-east-1")
+        client.make_bucket("hospital")
+        for name, value in {
+            "ENDPOINT": address,
+            "ACCESS_KEY": "a-key",
+            "SECRET_KEY": SECRET,
+            "SECURE": "false",
+        }.items():
+            monkeypatch.setenv(f"MINIO_{name}", value)
+        keys = {"ENDPOINT_URL": f"http://{address}", "ACCESS_KEY_ID": "a-key", "SECRET_ACCESS_KEY": SECRET}
+        for name, value in {**keys, "REGION": "us-east-1"}.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        yield client
+
+
+def test_data_in_an_object_store_give_the_set_that_they_give_here(tmp_path, bucket):
+    source = two_classes(tmp_path / "in")
+    packed = shutil.make_archive(str(tmp_path / "pack"), "zip", source)
+    bucket.fput_object("hospital", "data/pack.zip", packed)
+    for path in source.rglob("*.png"):
+        bucket.fput_object("hospital", f"data/xrays/{path.relative_to(source)}", path)
+    wanted = run(source, tmp_path)[0]
+    for number, uri in enumerate(
+        ("minio://hospital/data/xrays", "s3://hospital/data/xrays/", "s3://hospital/data/pack.zip")
+    ):
+        images, _ = run(uri, tmp_path, out=f"out{number}")
+        assert images.digest == wanted.digest
+        assert images.about["ingest"]["name"] == uri.rstrip("/").rpartition("/")[2]
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]  # what was fetched is gone again
+
+
+def test_a_manifest_in_an_object_store_without_its_files_is_refused(tmp_path, bucket):
+    (tmp_path / "list.csv").write_text("file,label\na.png,normal\nb.png,pneumonia\n", encoding="utf-8")
+    bucket.fput_object("hospital", "list.csv", tmp_path / "list.csv")
+    with pytest.raises(
+        DataError, match=r"minio://hospital/list\.csv is a manifest alone; give the prefix it lies under"
+    ):
+        run("minio://hospital/list.csv", tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from syntrial.config import IngestConfig
-from syntrial.errors import DataError
+from syntrial.errors import ConfigError, DataError
 from syntrial.reading.layouts import find
 
 SAMPLE = sorted((Path(__file__).parents[1] / "data" / "sample" / "xray" / "normal").glob("*.png"))
@@ -92,6 +92,16 @@ def look(source, classes, tmp_path, **settings):
 
 def aside(found):
     return {c.file.name: c.aside for c in found.candidates if c.aside}
+
+
+def test_counting_the_files_of_a_tar_unpacks_no_image(tree, tmp_path):
+    source, classes = tree(NIH[:-1], NIH_TEXTS), ["No Finding", "Pneumonia"]
+    packed = Path(shutil.make_archive(str(tmp_path / "nih"), "tar", tmp_path / "tree"))
+    found = find(packed, classes, IngestConfig(), tmp_path, tables_only=True)
+    whole = find(source, classes, IngestConfig(), tmp_path)
+    assert [one.label for one in found.candidates] == [one.label for one in whole.candidates]
+    unpacked = sorted(path.read_text(encoding="utf-8") for path in found.store.path.iterdir())
+    assert unpacked == sorted(NIH_TEXTS.values())
 
 
 def test_kermany_keeps_patients_and_the_official_test_folder(tree, tmp_path):
@@ -237,6 +247,12 @@ def test_a_manifest_by_itself_finds_the_files_beside_it(tmp_path):
     found, taken = look(tmp_path / "list.csv", ["normal", "sick"], tmp_path)
     assert [(c.file.name, c.split) for c in taken.values()] == [("x/1.png", "train"), ("x/2.png", "test")]
     assert aside(found) == {"x/3.png": "other class"}
+
+
+def test_a_layout_that_is_asked_for_is_not_forgotten_over_a_manifest(tmp_path):
+    (tmp_path / "list.csv").write_text(MANIFESTS["plain"], encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"ingest.layout is 'kermany', but list\.csv is a manifest; leave it at auto"):
+        look(tmp_path / "list.csv", ["normal", "sick"], tmp_path, layout="kermany")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from syntrial.errors import ConfigError
-from syntrial.machine import description, device
+from syntrial.machine import description, device, joined, kind
 
 
 def test_the_cpu_can_be_asked_for(monkeypatch):
@@ -45,6 +45,22 @@ def test_threads_that_are_no_number_are_refused(threads, monkeypatch):
 def test_what_could_change_a_number_is_told_and_the_machine_is_not_named(monkeypatch):
     monkeypatch.setenv("SYNTRIAL_THREADS", "1")
     told = description(device())
-    assert {"python", "torch", "numpy", "device", "cpu_capability", "threads", "architecture"} == set(told)
+    versions = {"python", "torch", "numpy", "pillow"}
+    assert versions | {"device", "cpu_capability", "threads", "architecture"} == set(told)
     assert told["threads"] == 1 and told["torch"] == torch.__version__
     json.dumps(told)
+
+
+def test_an_interrupted_computation_is_another_with_other_threads_on_a_cpu_alone(monkeypatch):
+    kinds = set()
+    for threads in ("2", "1"):
+        monkeypatch.setenv("SYNTRIAL_THREADS", threads)
+        kinds |= {kind(device()), kind(torch.device("cuda:0"))}
+    assert kinds == {"cpu, 1 threads", "cpu, 2 threads", "cuda:0"}
+
+
+def test_machines_are_joined_in_their_order_and_each_once():
+    own, other = description(device()), {"device": "another"}
+    assert joined([], device()) == [own]
+    assert joined([other], device()) == [other, own]
+    assert joined([own, other], device()) == [own, other]

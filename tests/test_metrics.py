@@ -2,7 +2,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 from sklearn import metrics as oracle
 
 from syntrial import metrics
@@ -147,36 +146,6 @@ def test_a_thinned_roc_curve_keeps_its_ends_and_stays_on_the_curve(most):
 def test_a_roc_curve_of_something_else_is_refused(scores, positives):
     with pytest.raises(DegenerateError):
         metrics.roc_points(scores, positives)
-
-
-@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
-@pytest.mark.parametrize(("successes", "trials"), [(0, 10), (10, 10), (1, 1), (3, 7), (94, 100), (5500, 5856)])
-def test_the_interval_of_a_proportion_is_clopper_and_pearsons(successes, trials, confidence):
-    exact = stats.binomtest(successes, trials).proportion_ci(confidence, method="exact")
-    ours = metrics.proportion_interval(successes, trials, confidence)
-    np.testing.assert_allclose(ours, (exact.low, exact.high), atol=1e-9)
-
-
-@pytest.mark.parametrize(("successes", "trials", "confidence"), [(1, 0, 0.9), (4, 3, 0.9), (-1, 3, 0.9), (1, 3, 1.0)])
-def test_an_interval_of_no_proportion_is_refused(successes, trials, confidence):
-    with pytest.raises(DegenerateError):
-        metrics.proportion_interval(successes, trials, confidence)
-
-
-def test_a_bootstrap_of_a_mean_agrees_with_the_normal_interval():
-    value_N = np.random.default_rng(0).normal(size=400)
-    low, high = metrics.bootstrap_interval(lambda w: float(np.average(value_N, weights=w)), np.arange(400))
-    reach = 1.96 * value_N.std() / 20
-    np.testing.assert_allclose((low, high), (value_N.mean() - reach, value_N.mean() + reach), atol=0.02)
-
-
-def test_more_images_of_the_same_patients_do_not_narrow_the_interval():
-    prob_NK, label_N = predictions()
-    group_N = np.array([f"p{i}" for i in range(len(label_N))])
-    once = metrics.bootstrap_interval(lambda w: metrics.auroc(prob_NK, label_N, w), group_N, label_N)
-    many = [x.repeat(10, axis=0) for x in (prob_NK, label_N, group_N)]
-    tenfold = metrics.bootstrap_interval(lambda w: metrics.auroc(many[0], many[1], w), many[2], many[1])
-    assert tenfold == pytest.approx(once)
 
 
 def test_resampling_moves_whole_patients_and_keeps_every_label():

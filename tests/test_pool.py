@@ -4,7 +4,7 @@ import pytest
 from builders import CLASSES, drawn_set, pooled_set, real_set
 
 from syntrial.config import SplitConfig
-from syntrial.errors import DataError
+from syntrial.errors import DataError, LeakError
 from syntrial.imageset import REAL, ImageSet
 from syntrial.pool import pool
 from syntrial.split import split
@@ -39,6 +39,15 @@ def test_the_pool_knows_what_every_generator_has_seen(tmp_path):
     trained = {(row.sha256, row.group) for row in images.rows if row.source == REAL and row.split == "train"}
     assert set().union(*images.lineage.values()) == trained
     assert set(images.about["generators"]) == set(images.lineage)
+
+
+def test_a_generator_that_has_seen_the_test_images_is_refused_by_name(tmp_path):
+    config = SplitConfig(val_share=0.25, test_share=0.25)
+    split(real_set(tmp_path / "real"), tmp_path / "parts", protocol="held_out", config=config)
+    drawn = drawn_set(tmp_path / "drawn", tmp_path / "parts", "simple", "normal", 2, seen=None)
+    with pytest.raises(LeakError, match=r"normal/\d+\.png was trained on and would be judged on"):
+        pool(tmp_path / "parts", [drawn], tmp_path / "pool", config=config)
+    assert not (tmp_path / "pool").exists()
 
 
 def test_two_generators_of_one_name_are_refused(tmp_path):

@@ -137,6 +137,12 @@ def test_every_arm_has_its_verdict_as_a_word_and_as_a_sentence(made, words):
             assert entry["verdict"]["answer"] in entry["verdict"]["sentence"]
 
 
+def test_the_intervals_are_said_to_come_from_what_they_come_from(words):
+    assert "rest on the spread between seeds, and on what seeds have in common" in words
+    assert "The resize check's stands by itself" in words
+    assert "seeds are never drawn" in words  # beside report.resamples
+
+
 def test_what_validated_as_printed_is_told_in_plain_words(words):
     assert "8 of its 40 validation images were generated, 32 real ones had been seen by its generators" in words
 

@@ -3,6 +3,7 @@ import json
 import math
 
 import numpy as np
+import PIL
 import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
@@ -13,7 +14,7 @@ from syntrial.reporting.outcomes import Outcome
 from syntrial.reporting.results import flat, judged, results_of, spread_of
 from syntrial.reporting.sentences import resized
 from syntrial.reporting.table import text
-from tests.fake_scores import Study, edit_json, edit_rows, outcomes_of, results_in, small_study
+from tests.fake_scores import MACHINE, Study, edit_json, edit_rows, outcomes_of, results_in, small_study
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +210,20 @@ def test_machines_that_differ_between_arms_are_warned_of(tmp_path):
     results = again(arguments, study)
     assert len(results["machines"]) == 2
     assert any("machines or versions that differ" in told for told in results["warnings"])
+
+
+def test_a_generators_machine_and_that_of_the_full_size_are_told_and_leave_the_arms_paired(tmp_path):
+    study = small_study(arms=["original", "simple_gan"])
+    arguments = Study(study, tmp_path).build()
+    edit_json(arguments["full_size"] / "about.json", machine={"device": "another"})
+    about = json.loads((arguments["as_printed_images"] / "about.json").read_text())
+    about["generators"]["simple/normal"]["machines"] = [{"device": "a third"}, MACHINE]
+    edit_json(arguments["as_printed_images"] / "about.json", generators=about["generators"])
+    results = again(arguments, study)
+    assert results["machines"] == [MACHINE, {"device": "another"}, {"device": "a third"}]
+    assert results["data"]["held_out"]["generators"]["simple/normal"]["machines"] == [MACHINE]
+    assert not any("machines or versions" in told for told in results["warnings"])
+
+
+def test_the_version_of_what_resizes_every_pixel_is_told(results):
+    assert results["report"]["pillow"] == PIL.__version__

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -56,6 +57,12 @@ def test_a_better_result_at_full_size_is_said_to_be_one(tmp_path):
     assert sentences.resized(found).startswith(
         "64 px against 32 px, the same patients: the full size is better in AUROC"
     )
+
+
+def test_a_patient_with_images_of_two_classes_is_one_patient(results):
+    found = copy.deepcopy(results)
+    found["data"]["held_out"]["division"]["groups"]["external"] = 77
+    assert "160 images of 77 patients" in sentences.elsewhere(found)
 
 
 def test_without_images_of_another_source_nothing_is_said_of_them(tmp_path):

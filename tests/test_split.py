@@ -1,11 +1,14 @@
 """Who trains, validates and tests."""
 
+import re
+
 import numpy as np
 import pytest
 from builders import CLASSES, pictures, real_set, write
+from PIL import Image
 
 from syntrial.config import SplitConfig
-from syntrial.errors import ConfigError, DataError
+from syntrial.errors import ConfigError, DataError, LeakError
 from syntrial.imageset import ImageSet, Row
 from syntrial.split import split
 
@@ -92,7 +95,7 @@ def test_an_official_test_folder_is_the_only_test_and_takes_no_part_as_printed(t
 def test_a_second_test_set_joins_and_never_trains(tmp_path):
     second = write(
         tmp_path / "second",
-        [(image, Row("", CLASSES[i % 2], f"x{i}")) for i, image in enumerate(pictures("pneumonia", 4))],
+        [(image, Row("", CLASSES[i % 2], f"x{i}")) for i, image in enumerate(pictures("pneumonia", 24)[20:])],
         CLASSES,
     )
     real = real_set(tmp_path / "real", 20, classes=["normal", "pneumonia"])
@@ -101,6 +104,53 @@ def test_a_second_test_set_joins_and_never_trains(tmp_path):
         images = ImageSet.open(tmp_path / protocol)
         assert {row.split for row in images.rows if row.group.startswith("x")} == {"external"}
         assert len(images.where(split="external")) == 4
+
+
+def second_set(folder, resaved, own=4):
+    """X-rays of which the first `resaved` of each class are those of `real_set` at another size, two of a patient."""
+    rows = []
+    for label in CLASSES:
+        for number, image in enumerate(pictures(label, resaved) + pictures(label, 20 + own)[20:]):
+            smaller = Image.fromarray(image).resize((29, 29), Image.Resampling.BILINEAR).resize((32, 32))
+            rows.append(
+                (np.asarray(smaller), Row("", label, f"x:{label}{number // 2}", file=f"{label} ({number}).png"))
+            )
+    return write(folder, rows, CLASSES, ingest={"warnings": ["a word of ingest"]})
+
+
+def test_pictures_of_the_images_in_the_second_set_are_held_back_with_their_patients(tmp_path):
+    second = second_set(tmp_path / "second", resaved=3)
+    for protocol in ("as_printed", "held_out"):
+        real = real_set(tmp_path / f"real {protocol}", 20)
+        split(real, tmp_path / protocol, protocol=protocol, config=HALVES, external=second)
+        images = ImageSet.open(tmp_path / protocol)
+        taken = {row.file for row in images.rows if row.split == "external"}
+        assert taken == {f"{label} ({number}).png" for label in CLASSES for number in (4, 5, 6)}  # 3 is of 2's patient
+        word, sentence = images.about["external"]["warnings"]
+        assert word == "a word of ingest"
+        assert re.search(r"are among the images .*: 6, such as normal \(0\)\.png \(normal/0\.png\)", sentence)
+
+
+def test_a_second_set_made_of_the_images_is_refused_by_name(tmp_path):
+    second = second_set(tmp_path / "second", resaved=6, own=0)
+    with pytest.raises(DataError, match=r"no image of normal; .*: 12, such as normal \(0\)\.png \(normal/0\.png\)$"):
+        split(real_set(tmp_path / "real", 20), tmp_path / "out", protocol="held_out", config=HALVES, external=second)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_patient_of_both_sets_is_refused_by_name_before_anything_trains(tmp_path):
+    images = pictures("pneumonia", 24)[20:]
+    rows = [(image, Row("", CLASSES[i % 2], f"{CLASSES[i % 2]}-3", file=f"{i}.png")) for i, image in enumerate(images)]
+    second = write(tmp_path / "second", rows, CLASSES)
+    with pytest.raises(LeakError, match=r"patient \w+-3 has trained and is in external \(\d\.png\)"):
+        split(real_set(tmp_path / "real", 20), tmp_path / "out", protocol="as_printed", config=HALVES, external=second)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_set_of_another_size_is_refused(tmp_path):
+    second = real_set(tmp_path / "second", 2, side=64)
+    with pytest.raises(DataError, match="has images of 64 px, and this study of 32"):
+        split(real_set(tmp_path / "real", 20), tmp_path / "out", protocol="held_out", config=HALVES, external=second)
 
 
 def test_an_empty_second_set_is_none(tmp_path):

@@ -76,7 +76,7 @@ def test_every_row_carries_its_generator_and_what_it_has_seen(name, source, labe
 def test_the_set_tells_how_its_generator_was_trained(generators, tmp_path):
     about = drawn(generators, "one", tmp_path / "out", 2).about
     trained = json.loads((generators / "one" / "about.json").read_text(encoding="utf-8"))
-    assert about["generator"].items() <= trained.items()
+    assert about["generator"].items() <= trained.items() and about["generator"]["machines"] == trained["machines"] != []
     assert about["generator"]["name"] == "simple/pneumonia" and "config" in about["generator"]
     assert about["parents"] == [{"verb": "train_gan", "name": "simple/pneumonia", "digest": trained["digest"]}]
 

@@ -17,7 +17,7 @@ from syntrial.errors import ConfigError, DegenerateError, LeakError, TrainingErr
 from syntrial.imageset import ImageSet, Row
 from syntrial.metrics import confusion_matrix, log_loss, scores
 from syntrial.split import PROTOCOLS, split
-from syntrial.train_cnn import CURVE, RESAMPLES, Plan, probabilities, train_cnn
+from syntrial.train_cnn import CURVE, Plan, probabilities, train_cnn
 from syntrial.trainingset import material_of
 
 CONFIG, AUGMENT = CnnConfig(width=4, batch=16, epochs=2), AugmentConfig()
@@ -96,6 +96,14 @@ def test_held_out_every_arm_takes_the_same_steps_and_shows_as_many_images(every_
         assert about["epochs"] * about["train_images"] == pytest.approx(steps[arm] * 16)
 
 
+def test_held_out_arms_see_equal_batches_however_few_originals_there_are(tmp_path):
+    folder = pooled_set(tmp_path, "held_out", count=10, drawn=25)
+    about = {arm: trained(folder, tmp_path / arm, arm)[0] for arm in ("original", "simple_gan")}
+    assert about["original"]["train_images"] < CONFIG.batch < about["simple_gan"]["train_images"]
+    shown = {round(one["epochs"] * one["train_images"]) for one in about.values()}
+    assert len({one["steps"] for one in about.values()}) == len(shown) == 1
+
+
 def test_as_printed_every_arm_passes_its_own_images_equally_often(every_arm):
     for arm in ARMS:
         about = every_arm["as_printed", arm]
@@ -164,10 +172,7 @@ def test_the_scores_are_those_of_the_predictions(two_seeds):
             assert numbers[f"{part}_{name}"] == np.mean([by_seed[seed][name] for seed in (3, 5)])
         matrices = [confusion_matrix(*predicted(folder, seed, part)) for seed in (3, 5)]
         assert found["confusion"][part] == sum(matrices).tolist()
-        low, high = found["intervals"][part]["accuracy"]
-        assert 0 <= low < high <= 1
         assert found["roc"][part]["fpr"][0] == 0 and found["roc"][part]["tpr"][-1] == 1
-    assert RESAMPLES >= 200
 
 
 def test_the_last_row_of_the_curve_is_the_last_score(two_seeds):

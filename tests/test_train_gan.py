@@ -1,7 +1,6 @@
 """A generator learns from its own images, stops when it makes no sense, and survives being killed."""
 
 import csv
-import os
 
 import numpy as np
 import pytest
@@ -12,9 +11,10 @@ from syntrial.config import GanConfig, SplitConfig
 from syntrial.errors import ConfigError, DataError, TrainingError
 from syntrial.generators import Generator
 from syntrial.imageset import ImageSet, Row
+from syntrial.machine import device
 from syntrial.split import split
 from syntrial.synthesize import synthesize
-from syntrial.train_gan import COLUMNS, train_gan
+from syntrial.train_gan import COLUMNS, Task, train_gan
 
 TINY = GanConfig(width=4, latent=8, batch=8, epochs=4, collapse_below=0, ema_half_life=50)
 
@@ -36,8 +36,7 @@ def place(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def faces(parts, tmp_path_factory):
-    os.environ["SYNTRIAL_CHECKPOINTS"] = str(tmp_path_factory.mktemp("checkpoints"))
+def faces(parts):
     train_gan(parts / "faces", parts / "faces-gan", kind="faces", label="faces", config=TINY)
     return parts / "faces-gan"
 
@@ -68,6 +67,15 @@ def test_it_learns_from_the_training_images_of_its_class_and_says_so(parts, tmp_
     assert generator.ancestors == {(images.rows[i].sha256, images.rows[i].group) for i in chosen}
     assert generator.about["real_images"] == len(chosen)
     assert generator.about["images_shown"] >= TINY.epochs * len(chosen)
+
+
+def test_with_other_threads_it_does_not_go_on_from_what_one_thread_has_kept(parts, monkeypatch):
+    task = Task.of(ImageSet.open(parts / "held_out"), "simple", "normal", TINY, "")
+    keys = [task.key(device())]
+    monkeypatch.setenv("SYNTRIAL_THREADS", "2")
+    keys.append(task.key(device()))
+    monkeypatch.setenv("SYNTRIAL_THREADS", "1")
+    assert keys[0] != keys[1] and task.key(device()) == keys[0]
 
 
 def test_every_number_is_written_down_and_finite(parts, tmp_path):
@@ -104,6 +112,7 @@ def test_a_transfer_starts_from_the_faces_and_descends_from_them(parts, faces, t
     train_gan(parts / "held_out", tmp_path / "gan", kind="transfer", label="normal", config=config, start=faces)
     generator = Generator.open(tmp_path / "gan")
     assert generator.about["started_from"] == "faces/faces"
+    assert generator.about["machines"] == Generator.open(faces).about["machines"] != []
     assert Generator.open(faces).ancestors < generator.ancestors
 
 

@@ -12,7 +12,7 @@ from syntrial.checkpoint import Checkpoints
 from syntrial.config import GanConfig
 from syntrial.errors import TrainingError
 from syntrial.gans import LOSSES
-from syntrial.train_gan import Players, begin, learn, refuse_nonsense, state_of, train_gan
+from syntrial.train_gan import Players, begin, learn, refuse_collapsed, state_of, train_gan
 
 CONFIG = GanConfig(width=4, latent=8, batch=8, epochs=16, ema_half_life=50, collapse_below=0)
 STEPS = 40  # 16 passes over 20 images, 8 at a time
@@ -113,6 +113,16 @@ def test_broken_off_inside_a_step_everything_that_changes_is_the_same_in_the_end
             assert torch.equal(one, other)
 
 
+def test_the_weights_it_began_with_are_forgotten_however_short_the_training(tmp_path):
+    config = CONFIG.model_copy(update={"ema_half_life": 10**6})
+    players = begin(32, 0, config, "toy", torch.device("cpu"))
+    for weight in players.average.parameters():
+        weight.fill_(1e6)
+    learn(players, Noise(), 8, config, "toy", Checkpoints("toy", tmp_path, every_s=3600), Silent())
+    for kept_weight, newest in zip(players.average.parameters(), players.generator.parameters(), strict=True):
+        torch.testing.assert_close(kept_weight, newest, atol=0.01, rtol=0)
+
+
 def test_a_checkpoint_is_exactly_the_fields_of_the_players():
     players = begin(32, 0, CONFIG, "toy", torch.device("cpu"))
     assert list(state_of(players)) == list(Players.__dataclass_fields__)
@@ -154,7 +164,7 @@ def test_a_collapse_is_named(whole, tmp_path, checkpoints):
 def judged(diversities, first_step):
     """The last of these readings, one a step, of a training of ten steps."""
     rows = [[first_step + number, 8.0, *[0.5] * 6, one] for number, one in enumerate(diversities)]
-    refuse_nonsense(rows[-1], rows[:-1], CONFIG.model_copy(update={"collapse_below": 0.1}), 10, "toy")
+    refuse_collapsed(rows[-1], rows[:-1], CONFIG.model_copy(update={"collapse_below": 0.1}), 10, "toy")
 
 
 @pytest.mark.parametrize(

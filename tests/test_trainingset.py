@@ -1,18 +1,17 @@
 """An arm is a choice of rows."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from builders import CLASSES, drawn_set, pooled_set, real_set
+from builders import CLASSES, pooled_set, real_set
 
 from syntrial.arms import ARMS, control_of
-from syntrial.config import AugmentConfig, SplitConfig
+from syntrial.config import AugmentConfig
 from syntrial.errors import ConfigError, DataError, LeakError
 from syntrial.imageset import REAL, ImageSet
-from syntrial.pool import pool
-from syntrial.split import split
 from syntrial.trainingset import material_of
 
 CPU = torch.device("cpu")
@@ -87,6 +86,21 @@ def test_more_copies_make_a_larger_second_dataset(pools):
     assert len(material.train.rows) == 3 * material.original_images
 
 
+def test_as_printed_a_random_share_of_all_augmented_copies_validates(tmp_path):
+    images, copies = ImageSet.open(pooled_set(tmp_path, "as_printed", count=60, val_share=0.25)), 8
+    one, many = (material_of(images, "conventional", AugmentConfig(copies=count), CPU) for count in (1, copies))
+    parts = [many.train, many.judged["val"]]
+    assert sum(len(part.rows) for part in parts) == copies * len(images.where(source=REAL))
+    assert len(parts[1].rows) / (copies * len(images.where(source=REAL))) == pytest.approx(0.25, abs=0.05)
+    assert many.validation["also_trained"] > 0 == one.validation["also_trained"]
+
+
+def test_held_out_augmented_copies_train_only(pools):
+    one, many = (material_of(pools["held_out"], "conventional", AugmentConfig(copies=count), CPU) for count in (1, 3))
+    assert many.judged["val"].rows == one.judged["val"].rows
+    assert {row.sha256 for row in many.train.rows} == {row.sha256 for row in one.train.rows}
+
+
 def test_augmenting_on_the_fly_leaves_the_images_as_they_are(pools):
     material = material_of(pools["held_out"], "conventional_online", AUGMENT, CPU)
     assert material.online == AUGMENT
@@ -104,23 +118,16 @@ def test_held_out_validation_holds_neither(pools):
     assert (validation["synthetic"], validation["seen_by_generators"], validation["groups_that_train"]) == (0, 0, 0)
 
 
-def leaky_pool(tmp_path, seen):
-    config = SplitConfig(val_share=0.25, test_share=0.25)
-    split(real_set(tmp_path / "real"), tmp_path / "parts", protocol="held_out", config=config)
-    drawn = [drawn_set(tmp_path / label, tmp_path / "parts", "simple", label, 4, seen=seen) for label in CLASSES]
-    pool(tmp_path / "parts", drawn, tmp_path / "pool", config=config)
-    return ImageSet.open(tmp_path / "pool")
-
-
-def test_a_generator_that_has_seen_the_test_images_is_refused_where_its_images_train(tmp_path):
-    images = leaky_pool(tmp_path, seen=None)
+def test_a_generator_that_has_seen_the_test_images_is_refused_where_its_images_train(pools):
+    images = pools["held_out"]
+    images = replace(images, lineage=dict.fromkeys(images.lineage, images.ancestors(images.where(source=REAL))))
     with pytest.raises(LeakError, match="was trained on and would be judged on"):
         material_of(images, "simple_gan", AUGMENT, CPU)
     assert material_of(images, "original", AUGMENT, CPU).arm == "original"
 
 
-def test_a_generator_that_has_seen_training_images_only_is_fine(tmp_path):
-    assert material_of(leaky_pool(tmp_path, seen="train"), "simple_gan", AUGMENT, CPU).arm == "simple_gan"
+def test_a_generator_that_has_seen_training_images_only_is_fine(pools):
+    assert material_of(pools["held_out"], "simple_gan", AUGMENT, CPU).arm == "simple_gan"
 
 
 def test_an_unknown_arm_and_a_missing_generator_are_named(pools, tmp_path):

@@ -99,12 +99,15 @@ class Batches:
         return as_float(images), self.label_N.index_select(0, chosen)
 
     def sample(self, count: int) -> Tensor:
-        """The first images (at most `count`) of the set in [-1, 1], on the device: the same ones at every call."""
-        positions = np.arange(min(count, len(self.label_N)))
-        images = (
-            torch.from_numpy(self.read(positions)) if self.images_NSS is None else self.images_NSS[: len(positions)]
-        )
-        return as_float(images.to(self.device))
+        """Images (at most `count`) from all over the set in [-1, 1], on the device: the same ones at every call.
+
+        Evenly spaced, since a set of several classes has them one after the other.
+        """
+        count = min(count, len(self.label_N))
+        positions = np.arange(count) * len(self.label_N) // count
+        if self.images_NSS is None:
+            return as_float(torch.from_numpy(self.read(positions)).to(self.device))
+        return as_float(self.images_NSS.index_select(0, torch.from_numpy(positions).to(self.device)))
 
     def close(self) -> None:
         """Ends the reading ahead."""

@@ -5,13 +5,13 @@ In `<folder>/<key>/`, and where a checkpoint URI is set in `<uri>/<key>/` as wel
     step-000000123-<hash>.pt   a dict of tensors and plain values; <hash> begins the SHA-256 of the file
     LATEST                     JSON, written last: step, file, sha256, bytes, and whether it is the final one
 
-The last KEEP steps are kept. Why two writers of the same key cannot harm each other, on one machine or on two:
+The last LASTING steps stay. Why two writers of the same key cannot harm each other, on one machine or on two:
 
 * A file's name says what its content must be, so two writers share a name only where they share the content, and a
   reader knows a damaged file from a whole one without asking anything else. Files appear at once: by a rename, or by
   an S3 PUT.
 * The state is a function of key and step (randomness is one of seed and step), so any whole file of a step is right.
-* Only files older than the last KEEP steps of all writers are deleted, and LATEST is not moved back to a lower step.
+* Only files older than the last LASTING steps of all writers are deleted, and LATEST is not moved back to a lower step.
   Should two writers race for it all the same, nothing is lost: readers go by the files; LATEST is for people, and for
   programs that watch.
 
@@ -21,7 +21,6 @@ On one machine a second process waits for the first (`owned`), so that no work i
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import json
@@ -43,12 +42,11 @@ from syntrial.storage import FolderStore, Store, open_store
 
 # torch is imported where it is used: whoever only clears or prunes does without.
 
-KEEP = 2  # steps
+LASTING = 2  # steps
 EVERY_S = 60.0  # between two checkpoints, so that a kill costs no more than this, one step and the time of saving
 MIRROR_PATIENCE_S = 20.0  # for which training waits for the mirror; once, until the mirror is back
 POINTER = "LATEST"
 NAME = re.compile(r"step-(\d{9,})-([0-9a-f]{16})\.pt")
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +102,7 @@ class Checkpoints:
         return step != self._step and time.monotonic() - self._since_s >= self.every_s
 
     def save(self, step: int, state: dict[str, Any], final: bool = False) -> None:
-        """Keeps the state of a step, locally and in the mirror.
+        """The state of a step, locally and in the mirror.
 
         A mirror that fails is waited for, once for MIRROR_PATIENCE_S and for the final state as long as for data; after
         that a line says so, training goes on, and the next checkpoint tries again.
@@ -114,7 +112,7 @@ class Checkpoints:
             state: tensors, numbers, strings, None, and dicts, lists and tuples of these.
 
         Raises:
-            TrainingError: the folder is full or cannot be written; what was kept before is whole.
+            TrainingError: the folder is full or cannot be written; what was saved before is whole.
             TypeError: the state holds something else, which could not be read without unpickling it.
             ValueError: a negative step.
         """
@@ -125,7 +123,7 @@ class Checkpoints:
         name = f"step-{step:09d}-{sha256[:16]}.pt"
         pointer = {"step": step, "file": name, "sha256": sha256, "bytes": len(content), "final": final}
         try:
-            _keep(self._local, content, pointer)
+            _put(self._local, content, pointer)
         except OSError as error:
             raise self._unwritten(error, step, len(content)) from None
         if self._mirror:
@@ -205,7 +203,7 @@ class Checkpoints:
         patience_s = min(MIRROR_PATIENCE_S, self._patience_s) if self._is_mirrored else 0.0
         mirror.patience_s = self._patience_s if pointer["final"] else patience_s
         try:
-            _keep(mirror, content, pointer)
+            _put(mirror, content, pointer)
         except (OSError, SyntrialError) as error:
             if self._is_mirrored or pointer["final"]:
                 log.warning("checkpoints are in %s only, from step %d on: %s", self.folder, pointer["step"], error)
@@ -218,7 +216,7 @@ class Checkpoints:
             mirror.patience_s = self._patience_s
 
     def _saved(self) -> tuple[list[Saved], Exception | None]:
-        """What there is, newest first, of one step the local one first; and what kept a place from being looked at."""
+        """What there is, newest first, of one step the local one first; and what was in the way of looking."""
         saved: list[Saved] = []
         trouble: Exception | None = None
         for store in (self._local, self._mirror):
@@ -234,7 +232,7 @@ class Checkpoints:
             draft.unlink(missing_ok=True)
 
     def _unwritten(self, error: OSError, step: int, size_bytes: int) -> TrainingError:
-        if error.errno not in FULL:
+        if error.errno not in atomic.FULL:
             return TrainingError(f"the checkpoint of step {step} cannot be written to {self.folder}: {error.strerror}")
         free = shutil.disk_usage(self.folder).free
         return TrainingError(
@@ -277,15 +275,15 @@ def _prune(store: Store, before_s: float) -> set[str]:
     return old
 
 
-def _keep(store: Store, content: bytes, pointer: dict[str, Any]) -> None:
-    """Writes the content, then the pointer unless it would go back, and then deletes all but the last KEEP steps."""
+def _put(store: Store, content: bytes, pointer: dict[str, Any]) -> None:
+    """Writes the content, then the pointer unless it would go back, and then deletes all but the last LASTING steps."""
     store.write_bytes(pointer["file"], content)
     saved = _listed(store)
-    kept = sorted({pointer["step"], *(one.step for one in saved)})[-KEEP:]
-    if pointer["step"] == kept[-1]:
+    lasting = sorted({pointer["step"], *(one.step for one in saved)})[-LASTING:]
+    if pointer["step"] == lasting[-1]:
         store.write_bytes(POINTER, (json.dumps(pointer, indent=1) + "\n").encode())
     for one in saved:
-        if one.step < kept[0]:
+        if one.step < lasting[0]:
             store.delete(one.name)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from syntrial import __version__
+from syntrial import __version__, atomic
 from syntrial.errors import ConfigError, DataError, SyntrialError
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def main(words: list[str] | None = None) -> int:
     flags = Flags(verb="syntrial", stopped="nothing was begun")
     try:
         _parser().parse_args(words, flags)
-        _refuse_foreign(Path(flags.out))
+        if "out" in flags:
+            _refuse_foreign(Path(flags.out), flags.verb)
         for name, value in flags.run(flags).items():
             print(name, _figure(value))
         return 0
@@ -46,9 +48,9 @@ def main(words: list[str] | None = None) -> int:
         extra = f"pip install 'syntrial[{EXTRAS[error.name]}]' brings it"
         return _mistake(f"{flags.verb} needs {error.name}, which is not installed; {extra}")
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in atomic.FULL:
             raise
-        return _mistake(f"{error.filename}: {error.strerror}")
+        return _mistake(": ".join(filter(None, (error.filename, error.strerror))))
     except KeyboardInterrupt:
         print(f"stopped; {flags.stopped}", file=sys.stderr)
         return 130
@@ -58,7 +60,7 @@ def _parser() -> Parser:
     parser = Parser(prog="syntrial", description="A controlled trial for synthetic training images")
     parser.add_argument("--version", action="version", version=f"syntrial {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB", dest="verb")
-    for add_to in (_ingest, _split, _train_gan, _synthesize, _pool, _train_cnn, _report, _export):
+    for add_to in (_ingest, _split, _train_gan, _synthesize, _pool, _train_cnn, _report, _export, _buckets, _prune):
         add_to(verbs)
     return parser
 
@@ -166,7 +168,7 @@ def _run_pool(flags: Flags) -> Numbers:
 def _train_cnn(verbs: Any) -> None:
     heeded = "seeds, classifier.*, conventional.*"
     parser = _add(verbs, "train-cnn", "pooled set + arm -> classifiers, curves, scores", _run_train_cnn, heeded)
-    parser.add_argument("images", help="image set that pool (or, without synthetic images, split) wrote")
+    parser.add_argument("images", help="image set that pool wrote; held out and without generated images, split")
     parser.add_argument("out", help="folder to write")
     parser.add_argument("--arm", default="original", help="a key of syntrial.arms.ARMS (default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="(default: the study's)")
@@ -222,6 +224,37 @@ def _run_export(flags: Flags) -> Numbers:
     return export(flags.images, flags.out)
 
 
+def _buckets(verbs: Any) -> None:
+    parser = _add(verbs, "buckets", "make an object store's buckets and the rules that keep them clean", _run_buckets)
+    parser.add_argument("uris", nargs="+", metavar="BUCKET", help="minio://BUCKET or s3://BUCKET")
+    parser.add_argument("--checkpoint-days", type=_days, default=30, help="until one is deleted (default: %(default)s)")
+    parser.set_defaults(stopped="the same command makes the rest")
+
+
+def _run_buckets(flags: Flags) -> Numbers:
+    from syntrial.buckets import make_buckets
+
+    return make_buckets(flags.uris, flags.checkpoint_days)
+
+
+def _prune(verbs: Any) -> None:
+    parser = _add(verbs, "prune", "remove the checkpoints of work that nobody went on with", _run_prune)
+    parser.add_argument(
+        "--older-than-days", type=_days, required=True, metavar="DAYS", help="since the work's last checkpoint"
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="of all checkpoints, such as runs/store/checkpoints (default: SYNTRIAL_CHECKPOINTS)"
+    )
+    parser.add_argument("--uri", default="", help="of their mirror (default: SYNTRIAL_CHECKPOINT_URI)")
+    parser.set_defaults(stopped="the same command removes the rest")
+
+
+def _run_prune(flags: Flags) -> Numbers:
+    from syntrial.checkpoint import prune
+
+    return {"pruned": float(len(prune(flags.older_than_days, flags.folder, flags.uri)))}
+
+
 def _study(flags: Flags, **given: Any) -> StudyConfig:
     """The study with its changes; `given` are those that have a flag of their own."""
     from syntrial.config import load_study
@@ -236,15 +269,30 @@ def _px(text: str) -> int:
     return int(text)
 
 
-def _refuse_foreign(out: Path) -> None:
-    """A verb replaces what stands at `out`, so that must be nothing, or something a verb wrote."""
+def _days(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 3650:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of days from 1 to 3650")
+    return int(text)
+
+
+def _refuse_foreign(out: Path, verb: str) -> None:
+    """A verb replaces what stands at `out`, so that must be nothing, or something that the same verb wrote."""
     if out.is_dir():
-        if any(out.iterdir()) and not (out / "about.json").is_file():
+        if any(out.iterdir()) and _written_by(out) != verb.replace("-", "_"):
             raise DataError(
-                f"{out} is there and was not written by syntrial, which would replace it; name a new folder"
+                f"{out} is there and was not written by syntrial {verb}, which would replace it; name a new folder"
             )
     elif out.exists():
         raise DataError(f"{out} is a file; name a folder to write")
+
+
+def _written_by(out: Path) -> str:
+    """The verb; "" for anything else, such as the folder of a whole run, which has its report's about.json."""
+    try:
+        about = json.loads((out / "about.json").read_bytes())
+        return "" if (out / "run.json").exists() else str(about["verb"])
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return ""
 
 
 def _figure(value: float) -> str:

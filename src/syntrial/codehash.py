@@ -44,18 +44,26 @@ def sources(modules: Iterable[str], package: Path = PACKAGE) -> bytes:
 def imports_of(path: Path, package: Path = PACKAGE) -> list[str]:
     """The modules of syntrial that a file imports, wherever in it."""
     wanted: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "syntrial":
-            base = (node.module or "").removeprefix("syntrial").removeprefix(".")
-            wanted += [base, *(f"{base}.{alias.name}".strip(".") for alias in node.names)]
-        elif isinstance(node, ast.Import):
+    for node in _import_statements(path.read_text(encoding="utf-8")):
+        if isinstance(node, ast.Import):
             wanted += [
                 alias.name.removeprefix("syntrial.") for alias in node.names if alias.name.startswith("syntrial.")
             ]
-    return [part for part in wanted if part and _path(part, package).is_file()]
+        elif (node.module or "").split(".")[0] == "syntrial":
+            base = (node.module or "").removeprefix("syntrial").removeprefix(".")
+            names = [f"{base}.{alias.name}".strip(".") for alias in node.names]
+            beyond = [name for name in names if not _path(name, package).is_file()]  # what the package itself defines
+            wanted += [*([base] if base or beyond else []), *names]
+    return [part for part in wanted if _path(part, package).is_file()]
+
+
+@cache
+def _import_statements(text: str) -> list[ast.Import | ast.ImportFrom]:
+    return [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
 def _path(name: str, package: Path) -> Path:
+    """Of a module, or of the package itself ("")."""
     base = package.joinpath(*name.split("."))
     return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
 

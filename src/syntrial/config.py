@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -66,7 +68,8 @@ class Config(BaseModel):
         try:
             return cls.model_validate({**settings, **overrides})
         except ValidationError as error:
-            raise ConfigError("; ".join(_sentence(cls, problem, where) for problem in error.errors())) from None
+            problems = _told_once(error.errors())
+            raise ConfigError("; ".join(_sentence(cls, problem, where) for problem in problems)) from None
 
 
 class IngestConfig(Config):
@@ -82,6 +85,11 @@ class IngestConfig(Config):
         "",
         "regular expression over file names: what it matches is the patient; empty: each file is its own group",
         "ours",
+    )
+    shared_patients: bool = setting(
+        False,
+        "whether a patient's name, or a file's, means the same person in images, faces and second test set",
+        "ours; two sources may number theirs alike",
     )
     min_side: int = setting(32, "px; a shorter edge is refused: too small to show anything", "ours", ge=1)
     max_aspect: float = setting(
@@ -146,7 +154,12 @@ class AugmentConfig(Config):
     cval: float = setting(
         0.0, "grey value (0 to 255) beyond the edge when fill_mode is constant", "Keras' default", ge=0, le=255
     )
-    copies: int = setting(1, "augmented copies of each image in the arm that holds augmented images only", UNSAID, ge=1)
+    copies: int = setting(
+        1,
+        "augmented copies of each image in the arm that holds augmented images only; as printed any of them validates",
+        UNSAID,
+        ge=1,
+    )
 
     @model_validator(mode="after")
     def _ranges_run_upwards(self) -> Self:
@@ -154,6 +167,8 @@ class AugmentConfig(Config):
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"{name} is [{low}, {high}]; it needs two positive numbers, the smaller first")
+        if self.cval and self.fill_mode != "constant":
+            raise ValueError(f"cval is {self.cval:g}, which fill_mode {self.fill_mode} does not heed; constant does")
         return self
 
 
@@ -190,6 +205,12 @@ class GanConfig(Config):
         UNSAID + "; Karras et al. 2018",
         ge=0,
     )
+    ema_ramp_up: float = setting(
+        0.05,
+        "share of the images shown so far that the half-life is at most, so that the first weights are soon forgotten",
+        UNSAID + "; Karras et al. 2020 (StyleGAN2-ADA), their code's ema_rampup",
+        gt=0,
+    )
     diffaugment: list[str] = setting(
         [], "any of color, translation, cutout", UNSAID + "; Zhao et al. 2020, off as in the paper"
     )
@@ -218,6 +239,9 @@ class GanConfig(Config):
         return self
 
 
+TRANSFERS_ONLY = ("transfer_discriminator",)  # settings of a generator that continues another
+
+
 class GansConfig(Config):
     """The generators of a study. What stands under `all` holds for each of them unless it says otherwise."""
 
@@ -241,21 +265,30 @@ class GansConfig(Config):
         merged: dict[str, Any] = {}
         for kind, own in kinds.items():
             given = settings.get(kind) or {}
-            merged[kind] = {**own, **shared, **given} if isinstance(given, dict) else given
+            heeded = shared if kind == "transfer" else {k: v for k, v in shared.items() if k not in TRANSFERS_ONLY}
+            merged[kind] = {**own, **heeded, **given} if isinstance(given, dict) else given
         return {**merged, **others}
 
     @model_validator(mode="after")
-    def _transfer_fits_faces(self) -> Self:
-        for name in ("architecture", "latent", "width", "normalisation"):
+    def _each_heeds_its_own(self) -> Self:
+        if self.faces.conditional:
+            raise ValueError("faces.conditional is true, but faces have one class; set it on simple and transfer")
+        for kind in ("faces", "simple"):
+            for name in TRANSFERS_ONLY:
+                if getattr(getattr(self, kind), name) != GanConfig.model_fields[name].default:
+                    raise ValueError(f"{kind}.{name}: only a transfer continues another generator; set it on transfer")
+        return self
+
+    def refuse_unlike_networks(self) -> None:
+        """Raises ValueError where a transfer cannot continue the faces' networks."""
+        discriminator = ("normalisation",) if self.transfer.transfer_discriminator else ()
+        for name in ("architecture", "latent", "width", *discriminator):
             here, there = getattr(self.transfer, name), getattr(self.faces, name)
             if here != there:
                 raise ValueError(
-                    f"transfer.{name} is {here!r} and faces.{name} is {there!r}; "
+                    f"gans.transfer.{name} is {here!r} and gans.faces.{name} is {there!r}; "
                     "a transfer continues the faces' networks, so they must be equal"
                 )
-        if self.faces.conditional:
-            raise ValueError("faces.conditional is true, but faces have one class; set it on simple and transfer")
-        return self
 
 
 class CnnConfig(Config):
@@ -292,9 +325,13 @@ class ReportConfig(Config):
         "auroc", "what the verdict compares, on the held-out test images", "ours; needs no threshold"
     )
     confidence: float = setting(
-        0.95, "of the verdicts together (each interval is widened for their number)", "ours", gt=0.5, lt=1
+        0.95,
+        "of the arms' verdicts together (each interval is widened for their number), and of each other interval alone",
+        "ours",
+        gt=0.5,
+        lt=1,
     )
-    resamples: int = setting(2000, "bootstrap samples of patients and seeds", "ours", ge=200)
+    resamples: int = setting(2000, "bootstrap samples of patients; seeds are never drawn", "ours", ge=200)
 
 
 class StudyConfig(Config):
@@ -329,9 +366,12 @@ class StudyConfig(Config):
         for arm in self.arms:
             if arm not in ARMS:
                 raise ValueError(f"arms has no {arm!r}; it has {', '.join(ARMS)}")
-        for name, values in (("arms", self.arms), ("classes", self.classes), ("seeds", self.seeds)):
+        labels = [same_name(label) for label in self.classes]
+        for name, values in (("arms", self.arms), ("classes", labels), ("seeds", self.seeds)):
             if len(set(values)) < len(values):
-                raise ValueError(f"{name} names something twice: {values}")
+                raise ValueError(f"{name} names something twice: {getattr(self, name)}")
+        if any(ARMS[arm].generator == "transfer" for arm in self.arms):
+            self.gans.refuse_unlike_networks()
         if "original" not in self.arms:
             raise ValueError("arms lacks 'original', which every other arm is measured against")
         if min(self.seeds) < 0:
@@ -344,6 +384,11 @@ class StudyConfig(Config):
                 "full size must be larger (0: no check)"
             )
         return self
+
+
+def same_name(label: str) -> str:
+    """What two names of a class have in common when data may use either: upper and lower case do not count."""
+    return unicodedata.normalize("NFC", label).strip().casefold()
 
 
 def load_study(path: str | Path, changes: list[str] | None = None) -> StudyConfig:
@@ -430,7 +475,7 @@ def numbers_of(study: StudyConfig) -> dict[str, Any]:
 
 
 def settings_of(config: Config, prefix: str = "") -> list[dict[str, Any]]:
-    """Every setting with its value, default, meaning and source, one row each, in the order of definition."""
+    """Every setting with its value, meaning and source, one row each, in the order of definition."""
     rows: list[dict[str, Any]] = []
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
@@ -438,16 +483,8 @@ def settings_of(config: Config, prefix: str = "") -> list[dict[str, Any]]:
             rows += settings_of(value, f"{prefix}{name}.")
             continue
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        default = field.get_default(call_default_factory=True)
-        rows.append(
-            {
-                "name": prefix + name,
-                "value": value,
-                "default": default,
-                "meaning": field.description,
-                "source": extra.get("source", ""),
-            }
-        )
+        facts = {"meaning": field.description, "source": extra.get("source", "")}
+        rows.append({"name": prefix + name, "value": value, **facts})
     return rows
 
 
@@ -464,6 +501,16 @@ def _apply(content: dict[str, Any], change: str) -> None:
         content[last] = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(f"--set {change!r}: {text!r} is not a YAML value") from None
+
+
+def _told_once(problems: Sequence[Any]) -> list[Any]:
+    """What stands under gans.all is wrong in several generators, and is one mistake."""
+    kinds = list(GansConfig.model_fields)
+    alike: dict[tuple[Any, str], list[Any]] = {}
+    for problem in problems:
+        shared = tuple("all" if part in kinds and place == 1 else part for place, part in enumerate(problem["loc"]))
+        alike.setdefault((shared, problem["msg"]), []).append(problem)
+    return [same[0] if len(same) == 1 else {**same[0], "loc": place} for (place, _), same in alike.items()]
 
 
 def _sentence(cls: type[Config], problem: Any, where: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from syntrial import atomic
-from syntrial.imageset import COLUMNS, REAL, ImageSet, Pixels, Row
+from syntrial.imageset import COLUMNS, REAL, ImageSet, Pixels, Row, about_parent
 from syntrial.places import parts_of
 from syntrial.progress import Progress
 
@@ -18,7 +18,8 @@ CHUNK = 256  # images in memory at once
 
 
 def export(images: str | Path, out: str | Path) -> dict[str, float]:
-    """Writes every image to `out`/part/source/class/ in the order of the set, and `index.csv` with the row of each.
+    """Writes every image to `out`/part/source/class/ in the order of the set, `index.csv` with the row of each, and
+    `about.json`.
 
     The part is left out where the set is not divided ("unused": a row of no part); the source where all images are real
     (otherwise it is "real" or the kind of generator).
@@ -41,6 +42,8 @@ def export(images: str | Path, out: str | Path) -> dict[str, float]:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(("png", *COLUMNS))
             table.writerows((name, *astuple(row)) for name, row in zip(names, whole.rows, strict=True))
+        about = {"verb": "export", "images": len(names), "parents": [about_parent(whole.about)]}
+        atomic.write_json(draft / "about.json", about)
     return {"images": float(len(names))}
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from syntrial import atomic
@@ -46,12 +46,12 @@ class Generator:
     def write(
         draft: Path, about: dict[str, Any], generator: nn.Module, discriminator: nn.Module, lineage: Lineage
     ) -> None:
-        """Fills a draft folder. The digest in about.json covers both networks' weights and the images they have seen."""
+        """Fills a draft folder, about.json last, with the digest of both networks' weights and what they have seen."""
         hasher = hashlib.sha256()
         for part, network in (("generator", generator), ("discriminator", discriminator)):
-            path = draft / f"{part}.safetensors"
-            save_file({name: value.contiguous().cpu() for name, value in network.state_dict().items()}, path)
-            hasher.update(path.read_bytes())
+            content = save({name: value.contiguous().cpu() for name, value in network.state_dict().items()})
+            (draft / f"{part}.safetensors").write_bytes(content)
+            hasher.update(content)
         write_lineage(draft / "lineage.csv", lineage)
         hasher.update((draft / "lineage.csv").read_bytes())
         atomic.write_json(draft / "about.json", {**about, "digest": hasher.hexdigest()})

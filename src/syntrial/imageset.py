@@ -294,9 +294,20 @@ def refuse_leaks(images: ImageSet, trained: Iterable[int], judged: Iterable[int]
             raise LeakError(f"{row.file or row.sha256} was trained on and would be judged on; divide the images again")
         if row.group in seen_groups:
             raise LeakError(
-                f"patient {row.group} has trained and is in {row.split} ({row.file}); "
-                "split by group, or declare the groups in a manifest"
+                f"patient {row.group} has trained and is in {row.split} ({row.file}); split by group, "
+                "declare the groups in a manifest, or ingest sets that number theirs alike under names of their own"
             )
+
+
+def refuse_leaky_parts(images: ImageSet) -> None:
+    """Nothing in a divided set may train and be judged on; as printed that holds for the external part alone.
+
+    Raises:
+        LeakError: as `refuse_leaks`.
+    """
+    judging = ("val", "test", "external") if images.about["division"]["protocol"] == "held_out" else ("external",)
+    judged = [i for i, row in enumerate(images.rows) if row.split in judging]
+    refuse_leaks(images, images.where(split="train"), judged)
 
 
 def sheet(folder: Path, rows: list[Row], side: int, across: int = 12) -> Image.Image:

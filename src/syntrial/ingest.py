@@ -21,18 +21,20 @@ from typing import Any
 
 from syntrial import atomic, storage
 from syntrial.config import IngestConfig
+from syntrial.errors import DataError
 from syntrial.imageset import Row, Writer
 from syntrial.progress import Progress
 from syntrial.reading import ledger
 from syntrial.reading.archives import Store
 from syntrial.reading.candidates import ASIDE, DOCUMENTS, Candidate
 from syntrial.reading.decode import Taken
-from syntrial.reading.layouts import Found, find
+from syntrial.reading.layouts import Found, find, is_manifest
 from syntrial.reading.ledger import Record
 from syntrial.reading.spool import Spool
 from syntrial.reading.twins import settle
 from syntrial.reading.workers import take_all
 
+IMAGES = "images"  # the set that a study divides; what others are called goes before their groups
 TABLE = "ingest.csv"
 KEPT = ("outcome", "reason", "detail", "width", "height", "white", "chest", "fingerprint", "sha256")
 
@@ -44,7 +46,7 @@ def ingest(
     side: int,
     classes: list[str],
     config: IngestConfig,
-    name: str = "images",
+    name: str = IMAGES,
     salt: str = "",
 ) -> dict[str, float]:
     """Reads every image of the classes asked for and writes one image set of `side` px, with `ingest.csv` in it.
@@ -53,7 +55,8 @@ def ingest(
         data: a folder, an archive or a CSV manifest, here or in an object store (a path or URI); an empty one gives an
             image set without images.
         classes: labels in the order of the study, found by name; a single one may stand for a plain folder of images.
-        name: what the images are called where several sets are spoken of.
+        name: what the images are called where several sets are spoken of. Sets of different names share no patients,
+            unless `config.shared_patients` says so.
         salt: secret that patients' numbers from DICOM files are hashed with; the same in all runs that are compared.
             SYNTRIAL_SALT where it is empty.
 
@@ -61,6 +64,7 @@ def ingest(
         Counts: found, used, accepted, converted, warned, rejected, groups.
 
     Raises:
+        ConfigError: a layout is asked for, and the data are a manifest.
         DataError: a source that cannot be read, a class without a file, no usable image, or a larger share of files
             lost than `config.max_left_out`; a list of all files is then beside `out`.
     """
@@ -76,7 +80,7 @@ def ingest(
         found = _found(data, classes, config, Path(scratch))
         with Progress("ingest", len(found.wanted), unit="files", kind=name, label=f"{side}px") as progress:
             taken = take_all(found.store, found.wanted, side, config, salt)
-            records = _records(found, taken, squares, config, progress)
+            records = _records(found, taken, squares, config, progress, name)
         settle(records, squares, config.near_duplicate_bits)
         if data:
             ledger.refuse_losses(records, config, listing)
@@ -93,7 +97,10 @@ def ingest(
 def _found(data: str | Path, classes: list[str], config: IngestConfig, scratch: Path) -> Found:
     if not str(data):
         return Found("none", Store(Path()), [], [])
-    return find(storage.fetch(data, scratch), classes, config, scratch)
+    source = storage.fetch(data, scratch)
+    if storage.is_remote(data) and is_manifest(source):
+        raise DataError(f"{data} is a manifest alone; give the prefix it lies under, and call it manifest.csv")
+    return find(source, classes, config, scratch)
 
 
 def _numbers(facts: dict[str, Any]) -> dict[str, float]:
@@ -102,7 +109,7 @@ def _numbers(facts: dict[str, Any]) -> dict[str, float]:
 
 
 def _records(
-    found: Found, taken: Iterator[Taken], squares: Spool, config: IngestConfig, progress: Progress
+    found: Found, taken: Iterator[Taken], squares: Spool, config: IngestConfig, progress: Progress, name: str
 ) -> list[Record]:
     """A record of each file, in the order of the candidates; the squares go to the spool as they come."""
     records: list[Record] = []
@@ -113,7 +120,7 @@ def _records(
             records.append(Record(candidate.file.name, candidate.label, outcome, candidate.aside, detail))
             continue
         result = next(taken)
-        records.append(_record(candidate, result, found.layout, config))
+        records.append(_record(candidate, result, found.layout, config, name))
         if result.pixels is not None:
             records[-1].place = squares.add(result.pixels)
         done += 1
@@ -129,11 +136,13 @@ def _write_set(writer: Writer, records: list[Record], squares: Spool) -> Writer:
     return writer
 
 
-def _record(candidate: Candidate, taken: Taken, layout: str, config: IngestConfig) -> Record:
-    name = candidate.file.name
-    record = Record(name, candidate.label, split=candidate.split, **{field: getattr(taken, field) for field in KEPT})
-    record.group, record.grouped_by = _group(candidate, taken.patient, layout, config.group_pattern)
-    if taken.reason == "not an image" and name.lower().endswith(DOCUMENTS):
+def _record(candidate: Candidate, taken: Taken, layout: str, config: IngestConfig, name: str) -> Record:
+    file = candidate.file.name
+    record = Record(file, candidate.label, split=candidate.split, **{field: getattr(taken, field) for field in KEPT})
+    group, record.grouped_by = _group(candidate, taken.patient, layout, config.group_pattern)
+    # Two sources may number patients, or files, alike: that makes nobody one person.
+    record.group = group if name == IMAGES or config.shared_patients else f"{name}:{group}"
+    if taken.reason == "not an image" and file.lower().endswith(DOCUMENTS):
         record.hold(ASIDE["other file"][0], "other file", ASIDE["other file"][1])
     return record
 

@@ -60,17 +60,34 @@ def _keep_memory() -> None:
         change(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def kind(chosen: torch.device) -> str:
+    """What an interrupted computation must find again to end with the same bits: the device, and on a CPU as many
+    threads.
+    """
+    import torch
+
+    return f"{chosen}, {torch.get_num_threads()} threads" if chosen.type == "cpu" else str(chosen)
+
+
+def joined(earlier: list[dict[str, Any]], chosen: torch.device) -> list[dict[str, Any]]:
+    """Descriptions of the machines that had a part in something, with this one; each once."""
+    own = description(chosen)
+    return earlier if own in earlier else [*earlier, own]
+
+
 def description(chosen: torch.device) -> dict[str, Any]:
     """What could change a number from one machine to the next, JSON-ready and without anything that names the
     machine.
     """
     import numpy as np
+    import PIL
     import torch
 
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
+        "pillow": PIL.__version__,
         "device": torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else "cpu",
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),

@@ -7,7 +7,6 @@ computed raises DegenerateError.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -180,52 +179,6 @@ WEIGHTED: dict[str, Callable[[ArrayLike, ArrayLike, ArrayLike], Floats]] = {
 # How sure the numbers are.
 
 
-def proportion_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact interval of a proportion such as an accuracy: it holds the truth at least as often as `confidence` says.
-
-    Clopper and Pearson 1934: the proportions under which what was seen, or more extreme, keeps half the error
-    probability.
-
-    Raises:
-        DegenerateError: no trials, successes outside 0..trials, or confidence outside (0, 1).
-    """
-    if not 0 <= successes <= trials or trials < 1:
-        raise DegenerateError(
-            f"{successes} successes in {trials} trials; a proportion needs trials and 0 to that many successes"
-        )
-    _require_share(confidence)
-    error = (1 - confidence) / 2
-    return _lowest_proportion(successes, trials, error), 1 - _lowest_proportion(trials - successes, trials, error)
-
-
-def bootstrap_interval(
-    statistic: Callable[[Ints], float],
-    group_N: ArrayLike,
-    label_N: ArrayLike | None = None,
-    *,
-    confidence: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile interval (Efron 1979) of any statistic of images, had the patients been others.
-
-    Args:
-        statistic: the number, given how often each image was drawn; `lambda w: auroc(prob_NK, label_N, w)`, say.
-        group_N: the patient of each image; images of one patient are drawn together.
-        label_N: if given, patients are drawn within each kind of patient, so that no class runs empty.
-
-    Raises:
-        DegenerateError: labels and groups of different lengths, no resamples, or confidence outside (0, 1).
-    """
-    _require_share(confidence)
-    group_N = np.asarray(group_N)
-    label_N = np.zeros(len(group_N), np.int64) if label_N is None else np.asarray(label_N)
-    blocks = resample_groups(group_N, label_N, resamples, np.random.default_rng(seed))
-    values = [statistic(weight_N) for weight_RN in blocks for weight_N in weight_RN]
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
-
-
 def resample_groups(
     group_N: ArrayLike, label_N: ArrayLike, resamples: int, rng: np.random.Generator, block: int = 2**22
 ) -> Iterator[Ints]:
@@ -298,11 +251,6 @@ def _require_every_class(label_N: Ints, classes: int, what: str) -> None:
         )
 
 
-def _require_share(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise DegenerateError(f"confidence is {confidence}; it needs to lie between 0 and 1, such as 0.95")
-
-
 def _checked_weights(weight_RN: ArrayLike, images: int) -> NDArray[Any]:
     weight = np.asarray(weight_RN)
     if weight.ndim != 2 or weight.shape[1] != images:
@@ -355,20 +303,6 @@ def _area(score_N: Floats, positive_N: NDArray[np.bool_], weight_RN: NDArray[Any
         )
     area_R: Floats = (won_RW * beaten_RW).sum(axis=1) / 2 / pairs_R
     return area_R
-
-
-def _lowest_proportion(successes: int, trials: int, error: float) -> float:
-    """The proportion under which `successes` or more of `trials` come with probability `error`, by bisection."""
-    if successes == 0:
-        return 0.0
-    count = np.arange(successes, trials + 1)
-    log_ways = math.lgamma(trials + 1) - np.array([math.lgamma(c + 1) + math.lgamma(trials - c + 1) for c in count])
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        tail = np.exp(log_ways + count * math.log(middle) + (trials - count) * math.log1p(-middle)).sum()
-        low, high = (middle, high) if tail < error else (low, middle)
-    return (low + high) / 2
 
 
 def _strata(member_N: Ints, label_N: NDArray[Any], groups: int) -> list[Ints]:

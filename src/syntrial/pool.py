@@ -12,7 +12,7 @@ from pathlib import Path
 from syntrial import atomic
 from syntrial.config import SplitConfig
 from syntrial.errors import DataError
-from syntrial.imageset import REAL, ImageSet, Lineage, Row, Writer, about_parent
+from syntrial.imageset import REAL, ImageSet, Lineage, Row, Writer, about_parent, refuse_leaky_parts
 from syntrial.progress import Progress
 from syntrial.seeds import uniform_for
 
@@ -27,6 +27,7 @@ def pool(
 
     Raises:
         DataError: `real` is not divided, a set differs in side, or two synthetic sets come from generators of one name.
+        LeakError: what is judged on has trained, a generator at that.
     """
     divided = ImageSet.open(real)
     drawn = [ImageSet.open(folder) for folder in synthetic]
@@ -49,6 +50,7 @@ def pool(
                 "generators": {images.about["generator"]["name"]: images.about["generator"] for images in drawn},
             },
         )
+        refuse_leaky_parts(ImageSet.open(draft))
         progress.update(total)
     validating = [row for row in writer.rows if row.split == "val"]
     return {

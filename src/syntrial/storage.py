@@ -77,13 +77,16 @@ def digest(uri: str | Path) -> str:
         DataError: nothing is there, or it cannot be read.
         StorageError: the object store is gone or refuses.
     """
-    if not str(uri):
-        return ""
-    hasher = hashlib.sha256()
-    for name, content in _contents(place_of(uri)):
-        encoded = os.fsencode(name)
-        hasher.update(b"%d:%b%b" % (len(encoded), encoded, content))
-    return hasher.hexdigest()
+    return _sum(_contents(place_of(uri))) if str(uri) else ""
+
+
+def digest_of(files: Iterable[tuple[str, Path]]) -> str:
+    """The same of files of this machine, each with its name; one that is missing counts as well.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    return _sum(_each(_hashed, files))
 
 
 def fetch(uri: str | Path, into: Path, arrived: Callable[[Entry], None] | None = None) -> Path:
@@ -210,6 +213,14 @@ def _contents(place: Place) -> Iterator[tuple[str, bytes]]:
     _, entries, single = _objects(place)
     for entry in entries:
         yield "" if single else entry.name, hashlib.sha256(f"{entry.etag} {entry.size_bytes}".encode()).digest()
+
+
+def _sum(contents: Iterable[tuple[str, bytes]]) -> str:
+    hasher = hashlib.sha256()
+    for name, content in contents:
+        encoded = os.fsencode(name)
+        hasher.update(b"%d:%b%b" % (len(encoded), encoded, content))
+    return hasher.hexdigest()
 
 
 def _hashed(item: tuple[str, Path]) -> tuple[str, bytes]:

@@ -64,6 +64,11 @@ def synthesize(generator: str | Path, out: str | Path, *, count: int) -> dict[st
             config={"count": count},
             parents=[about_parent(about)],
             lineage={about["name"]: source.ancestors},
-            facts={"generator": {key: about[key] for key in kept}},
+            facts={
+                "generator": {
+                    **{key: about[key] for key in kept},
+                    "machines": machine.joined(about["machines"], device),
+                }
+            },
         )
     return {"images": float(len(writer.rows))}

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -35,11 +35,8 @@ from syntrial.errors import ConfigError, DegenerateError, TrainingError
 from syntrial.imageset import ImageSet, about_parent
 from syntrial.metrics import (
     accuracy,
-    auroc,
-    bootstrap_interval,
     confusion_matrix,
     log_loss,
-    proportion_interval,
     roc_points,
     scores,
 )
@@ -58,7 +55,6 @@ CURVE = (
     "val_accuracy",
     "val_loss",
 )
-RESAMPLES = 500  # of patients, for the interval of each AUROC
 Probabilities = NDArray[np.float64]
 
 
@@ -86,9 +82,9 @@ class Plan:
     @classmethod
     def of(cls, material: Material, config: CnnConfig) -> Plan:
         """As printed an epoch is a pass over the arm's own images; held out, over those of the arm `original`."""
-        own = len(material.train.rows)
-        batch = min(config.batch, own)
-        per_epoch = math.ceil((own if material.protocol == "as_printed" else material.original_images) / batch)
+        images = len(material.train.rows) if material.protocol == "as_printed" else material.original_images
+        batch = min(config.batch, images)
+        per_epoch = math.ceil(images / batch)
         return cls(config.epochs * per_epoch, batch, per_epoch, config)
 
     def rate(self, step: int) -> float:
@@ -271,7 +267,8 @@ def _trained(
 
 
 def _checkpoints(material: Material, seed: int, config: CnnConfig, device: torch.device) -> Checkpoints:
-    return Checkpoints(key_for(material.digest, seed, config.model_dump(), code_digest("train_cnn"), str(device)))
+    place = machine.kind(device)
+    return Checkpoints(key_for(material.digest, seed, config.model_dump(), code_digest("train_cnn"), place))
 
 
 def _row(learner: Learner, material: Material, plan: Plan, seed: int, step: int) -> list[float]:
@@ -316,7 +313,7 @@ def _write(draft: Path, learners: dict[int, Learner], material: Material) -> dic
     }
     for seed, learner in learners.items():
         weights = {name: value.contiguous().cpu() for name, value in learner.network.state_dict().items()}
-        save_file(weights, draft / f"classifier-{seed}.safetensors")
+        (draft / f"classifier-{seed}.safetensors").write_bytes(save(weights))
     _write_table(draft / "curves.csv", CURVE, [row for learner in learners.values() for row in learner.curve])
     _write_predictions(draft / "predictions.csv", judged, material)
     atomic.write_json(draft / "scores.json", {"seeds": figures, **_curves_of(judged, material)})
@@ -352,14 +349,13 @@ def _scores(judged: dict[str, Probabilities], material: Material) -> dict[str, d
 
 
 def _curves_of(judged: dict[int, dict[str, Probabilities]], material: Material) -> dict[str, Any]:
-    """Over all seeds: summed confusion matrices, ROC points of the mean probabilities, and intervals."""
+    """Over all seeds: summed confusion matrices, and ROC points of the mean probabilities."""
     return {
         "confusion": {
             name: np.sum([confusion_matrix(found[name], part.label_N) for found in judged.values()], axis=0).tolist()
             for name, part in material.judged.items()
         },
         "roc": {name: _roc(_mean_over_seeds(judged, name), part.label_N) for name, part in material.judged.items()},
-        "intervals": {name: _intervals(_mean_over_seeds(judged, name), part) for name, part in material.judged.items()},
     }
 
 
@@ -372,16 +368,6 @@ def _roc(found: Probabilities, label_N: NDArray[np.int64]) -> dict[str, list[flo
     """Of the last class, the one to be found, against the others."""
     fpr, tpr, threshold = roc_points(found[:, -1], label_N == found.shape[1] - 1)
     return {"fpr": fpr.tolist(), "tpr": tpr.tolist(), "threshold": threshold.tolist()}
-
-
-def _intervals(found: Probabilities, part: Part) -> dict[str, list[float]]:
-    """95 %: the accuracy's exact, as if each image were its own patient; the AUROC's from a bootstrap of patients."""
-    right = int((found.argmax(axis=1) == part.label_N).sum())
-    groups = np.array([row.group for row in part.rows])
-    area = bootstrap_interval(
-        lambda weight_N: auroc(found, part.label_N, weight_N), groups, part.label_N, resamples=RESAMPLES
-    )
-    return {"accuracy": list(proportion_interval(right, len(part.rows))), "auroc": list(area)}
 
 
 def _write_predictions(path: Path, judged: dict[int, dict[str, Probabilities]], material: Material) -> None:

@@ -31,8 +31,8 @@ from syntrial.imageset import ImageSet, about_parent
 from syntrial.progress import Progress
 from syntrial.seeds import seed_for
 
-LOGS = 50  # times the numbers are written down in one training
-PICTURES = 8  # times the fixed latents are drawn
+LOGS = 50  # times the numbers are written down in one training; after each step where there are fewer
+PICTURES = 8  # times the fixed latents are drawn; likewise
 FIXED = 64  # fixed latents; the first SHOWN of them are drawn
 SHOWN = 8
 COLUMNS = ("step", "images_shown", "loss_d", "loss_g", "d_real", "d_fake", "gradient_d", "gradient_g", "diversity")
@@ -88,9 +88,9 @@ def train_gan(
             "diversity": final["diversity"],
         }
         with atomic.new_folder(out) as draft:
-            Generator.write(draft, about, players.average, players.discriminator, {task.name: task.ancestors})
             _write_curve(draft / "curves.csv", players.curve)
             _sheet(players.pictures).save(draft / "samples.png")
+            Generator.write(draft, about, players.average, players.discriminator, {task.name: task.ancestors})
         checkpoints.clear(mirror=False)  # the mirror's outlive a failed upload of the output
     return {**final, "images_shown": float(shown)}
 
@@ -136,9 +136,8 @@ class Task:
     def key(self, device: torch.device) -> str:
         """Of its checkpoints: equal for equal work only."""
         start = self.source.digest if self.source else ""
-        return key_for(
-            self.images.digest, self.name, self.config.model_dump(), start, code_digest("train_gan"), str(device)
-        )
+        place = machine.kind(device)
+        return key_for(self.images.digest, self.name, self.config.model_dump(), start, code_digest("train_gan"), place)
 
     def batches(self, device: torch.device) -> Batches:
         """The images it learns from, in an order that is its own."""
@@ -166,7 +165,7 @@ class Task:
             "config": self.config.model_dump(),
             "real_images": len(self.positions),
             "started_from": self.source.about["name"] if self.source else "",
-            "machine": machine.description(device),
+            "machines": machine.joined(self.source.about["machines"] if self.source else [], device),
             "parents": [about_parent(parent) for parent in parents],
         }
 
@@ -207,37 +206,43 @@ def learn(
 ) -> None:
     """All steps from the last checkpoint on. Numbers leave the device LOGS times, never in between."""
     rounds = config.discriminator_steps
+    images = rounds * batches.batch  # that a step shows
     fixed, reals = fixed_latents(players, config, name), diversity(batches.sample(FIXED))
     first = resume(players, checkpoints)
-    progress.skip_to(first * rounds * batches.batch)
+    progress.skip_to(first * images)
     for step in range(first, steps):
         # A function of the step alone, so a resumed run repeats it.
         torch.manual_seed(seed_for(config.seed, name, step))
-        numbers = update(players, [batches(step * rounds + k) for k in range(rounds)], config)
+        numbers = update(players, [batches(step * rounds + k) for k in range(rounds)], config, step * images)
         done = step + 1
-        if done == steps or done % max(1, steps // LOGS) == 0:
-            row = [
-                done,
-                done * rounds * batches.batch,
-                *written(players, numbers),
-                drawn_diversity(players, fixed) / reals,
-            ]
-            refuse_nonsense(row, players.curve, config, steps, name)
+        if is_due(done, steps, LOGS):
+            row = [done, done * images, *written(players, numbers), drawn_diversity(players, fixed) / reals]
+            refuse_not_finite(row[2:], done, name)
+            refuse_collapsed(row, players.curve, config, steps, name)
             players.curve.append(row)
             progress.update(int(row[1]), **dict(zip(COLUMNS[2:], row[2:], strict=True)))
-        if done == steps or done % max(1, steps // PICTURES) == 0:
+        if is_due(done, steps, PICTURES):
             players.pictures.append(as_grey(draw(players.average, fixed)).cpu()[:SHOWN])
-        progress.update(done * rounds * batches.batch)
+        progress.update(done * images)
         if done == steps or checkpoints.due(done):
             refuse_not_finite(written(players, numbers), done, name)  # so that what is kept is good
             checkpoints.save(done, state_of(players), final=done == steps)
 
 
-def update(players: Players, reals: list[tuple[Tensor, Tensor]], config: GanConfig) -> Tensor:
+def is_due(done: int, steps: int, times: int) -> bool:
+    """Whether something that happens so many times in `steps` steps, evenly and after the last, happens after this one.
+
+    After each step where there are fewer.
+    """
+    return done * times // steps > (done - 1) * times // steps
+
+
+def update(players: Players, reals: list[tuple[Tensor, Tensor]], config: GanConfig, images_shown: int = 0) -> Tensor:
     """One step of both players, in the order of Goodfellow et al. 2014, algorithm 1: discriminator, then generator.
 
     Args:
         reals: for each update of the discriminator images (B, 1, S, S) and labels (B,).
+        images_shown: before this step.
 
     Returns:
         On the device: the discriminator's loss, the generator's, D(real), D(fake).
@@ -258,8 +263,16 @@ def update(players: Players, reals: list[tuple[Tensor, Tensor]], config: GanConf
     players.generator_optimiser.zero_grad()
     loss_g.backward(inputs=list(G.parameters()))  # the discriminator's own gradients are not wanted here
     players.generator_optimiser.step()
-    average(players, 0.5 ** (len(real) / config.ema_half_life) if config.ema_half_life else 0.0)
+    average(players, kept_share(sum(len(label) for _, label in reals), images_shown, config))
     return torch.stack([loss_d, loss_g, loss.reading(on_real).mean(), loss.reading(on_fake).mean()]).detach()
+
+
+def kept_share(images: int, images_shown: int, config: GanConfig) -> float:
+    """Of the old average in the new one, after a step of so many images. The half-life grows with the images shown
+    before, up to its full length. Karras et al. 2020, ema_rampup in their code.
+    """
+    half_life = min(config.ema_half_life, config.ema_ramp_up * images_shown)
+    return 0.5 ** (images / half_life) if half_life else 0.0
 
 
 def average(players: Players, keep: float) -> None:
@@ -301,13 +314,15 @@ def drawn_diversity(players: Players, fixed: tuple[Tensor, Tensor]) -> float:
     return diversity(draw(players.average, fixed))
 
 
-def refuse_nonsense(row: list[float], curve: list[list[float]], config: GanConfig, steps: int, name: str) -> None:
-    """Raises TrainingError when numbers are not finite, or when images have been nearly alike for three readings past
-    half-time.
+def refuse_collapsed(row: list[float], curve: list[list[float]], config: GanConfig, steps: int, name: str) -> None:
+    """Raises TrainingError when images have been nearly alike for three readings past half-time.
 
     A generator begins by drawing nearly one picture; only one that still does so late has collapsed.
+
+    Args:
+        row: the newest of COLUMNS.
+        curve: the rows before it.
     """
-    refuse_not_finite(row[2:], int(row[0]), name)
     late = [past[-1] for past in [*curve[-2:], row] if past[0] > steps / 2]
     if len(late) == 3 and max(late) < config.collapse_below:
         raise TrainingError(

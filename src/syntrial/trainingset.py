@@ -78,7 +78,7 @@ def material_of(whole: ImageSet, arm: str, augmentation: AugmentConfig, device: 
     if protocol is None:
         raise DataError(f"{whole.folder} is not divided into parts; the verbs split and pool do that")
     recipe = ARMS[arm]
-    used = _rows_of(whole, recipe, protocol)
+    used = _rows_of(whole, recipe, protocol, augmentation.copies)
     positions = {part: [i for i, split in used if split == part] for part in ("train", *PARTS)}
     refuse_leaks(
         whole,
@@ -89,7 +89,7 @@ def material_of(whole: ImageSet, arm: str, augmentation: AugmentConfig, device: 
     if recipe.conventional == "instead":
         parts["train"] = _augmented(parts["train"], augmentation, "train", device)
         if protocol == "as_printed":  # the paper's D2 is augmented as a whole, and then validated on a share of itself
-            parts["val"] = _augmented(parts["val"], replace_copies(augmentation), "val", device)
+            parts["val"] = _augmented(parts["val"], augmentation, "val", device)
     return Material(
         arm=arm,
         protocol=protocol,
@@ -104,14 +104,11 @@ def material_of(whole: ImageSet, arm: str, augmentation: AugmentConfig, device: 
     )
 
 
-def replace_copies(augmentation: AugmentConfig) -> AugmentConfig:
-    """The same changes, once an image."""
-    return augmentation.model_copy(update={"copies": 1})
-
-
-def _rows_of(whole: ImageSet, recipe: Arm, protocol: str) -> list[tuple[int, str]]:
+def _rows_of(whole: ImageSet, recipe: Arm, protocol: str, copies: int) -> list[tuple[int, str]]:
     """(position, part) of each row an arm uses; a row may be used several times."""
     used = [(i, row.split) for i, row in enumerate(whole.rows) if row.source == REAL and row.split]
+    if recipe.conventional == "instead":
+        used += _further_copies(whole, protocol, copies)
     if recipe.generator:
         drawn = [(i, row.split) for i, row in enumerate(whole.rows) if row.source.startswith(f"{recipe.generator}/")]
         if not drawn:
@@ -124,6 +121,25 @@ def _rows_of(whole: ImageSet, recipe: Arm, protocol: str) -> list[tuple[int, str
     return used
 
 
+def _further_copies(whole: ImageSet, protocol: str, copies: int) -> list[tuple[int, str]]:
+    """What makes `copies` of each image, all in all; as printed a random share of them validates, whatever the image
+    itself does.
+    """
+    copied, validating = _copied(whole, protocol)
+    return [
+        (i, "val" if uniform_for("copies", whole.rows[i].sha256, copy) < validating else "train")
+        for copy in range(1, copies)
+        for i in whole.where(source=REAL)
+        if whole.rows[i].split in copied
+    ]
+
+
+def _copied(whole: ImageSet, protocol: str) -> tuple[tuple[str, ...], float]:
+    """The parts whose images may be copied, and the share of the copies that validates."""
+    validating = whole.about["config"].get("val_share", 0.0) if protocol == "as_printed" else 0.0
+    return (("train", "val") if validating else ("train",)), validating
+
+
 def _duplicates(whole: ImageSet, protocol: str) -> list[tuple[int, str]]:
     """As many copies of real images as one kind of generator added, class by class (without generators: a copy of
     each).
@@ -131,8 +147,7 @@ def _duplicates(whole: ImageSet, protocol: str) -> list[tuple[int, str]]:
     Held out only training images are copied, for training. As printed any image is, and a random share of the copies
     validates, just as generated images do under that protocol.
     """
-    validating = whole.about["config"].get("val_share", 0.0) if protocol == "as_printed" else 0.0
-    copied = ("train", "val") if validating else ("train",)
+    copied, validating = _copied(whole, protocol)
     used: list[tuple[int, str]] = []
     for label in whole.classes:
         real = [i for i in whole.where(label=label, source=REAL) if whole.rows[i].split in copied]
@@ -155,16 +170,16 @@ def _part(whole: ImageSet, positions: list[int]) -> Part:
 
 
 def _augmented(part: Part, augmentation: AugmentConfig, name: str, device: torch.device) -> Part:
-    """Changed copies in place of the images, made once."""
+    """A changed copy in place of each image, made once."""
     copies = []
-    for copy in range(augmentation.copies):
-        for number, images in enumerate(part.chunks(CHUNK)):
-            torch.manual_seed(seed_for("augmented", name, copy, number))
-            changed = conventional(as_float(torch.from_numpy(images).to(device)), augmentation)
-            copies.append(as_grey(changed).cpu().numpy())
+    for number, images in enumerate(part.chunks(CHUNK)):
+        torch.manual_seed(seed_for("augmented", name, 0, number))  # with the 0 that published figures were drawn with
+        changed = conventional(as_float(torch.from_numpy(images).to(device)), augmentation)
+        copies.append(as_grey(changed).cpu().numpy())
     whole = np.concatenate(copies)
-    rows = [replace(row, file=f"augmented {row.file}") for row in part.rows * augmentation.copies]
-    return Part(lambda chosen: whole[chosen], np.tile(part.label_N, augmentation.copies), rows)
+    return Part(
+        lambda chosen: whole[chosen], part.label_N, [replace(row, file=f"augmented {row.file}") for row in part.rows]
+    )
 
 
 def _validation(whole: ImageSet, used: list[tuple[int, str]]) -> dict[str, int]:

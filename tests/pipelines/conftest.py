@@ -1,10 +1,23 @@
 """Runs that several tests look at; each happens once a session."""
 
+import argparse
+import os
 import shutil
 
 import local_runs
 import pytest
-from local_runs import ROOT, SMALL, TINY
+from kfp_server import kubeflow_server
+from local_runs import ROOT, SMALL, SMOKE, TINY
+from minio import Minio
+from object_server import SECRET, object_server
+
+from pipelines import client, submit
+from pipelines.compiled import compiled
+from pipelines.place import load_place
+from pipelines.submit import Prepared
+from syntrial.config import load_study
+
+NOBODY = {"host": "", "namespace": "", "token_file": "", "cookie_file": ""}  # the flags of whoever gives none
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +57,44 @@ def again(tmp_path):
         return shutil.copytree(run.folder.parents[1], tmp_path / "runs", symlinks=True)
 
     return copied
+
+
+@pytest.fixture(scope="session")
+def objects():
+    """HOST:PORT of an object store with the buckets of a cluster."""
+    with object_server() as where:
+        for bucket in ("syntrial", "mlpipeline"):
+            Minio(where, "somebody", SECRET, secure=False).make_bucket(bucket)
+        yield where
+
+
+@pytest.fixture
+def kubeflow(objects, monkeypatch):
+    """A Kubeflow with nothing in it, and the environment of a person who uses it from a checkout."""
+    for name in [name for name in os.environ if name.startswith(("KFP_", "KF_", "SYNTRIAL_DATA"))]:
+        monkeypatch.delenv(name)
+    place = {"MINIO_ENDPOINT": objects, "MINIO_ACCESS_KEY": "somebody", "MINIO_SECRET_KEY": SECRET}
+    monkeypatch.chdir(ROOT)
+    with kubeflow_server() as server:
+        for name, value in {**place, "MINIO_SECURE": "false", "KFP_ENDPOINT": server.url}.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tmp_path_factory):
+    """The fewest boxes there are, compiled for a cluster."""
+    study, place = load_study(SMOKE, TINY[1::2]), load_place(ROOT / "k8s" / "place.yaml", 0)
+    uris = {"data": "minio://syntrial/xrays", "faces": "", "external": ""}
+    return Prepared(study, place, compiled(study, place, uris, tmp_path_factory.mktemp("package")))
+
+
+@pytest.fixture
+def begin(kubeflow, tiny_study):
+    """Begins a run of the tiny study, as `submit` does; it goes on when somebody looks at it."""
+
+    def begun():
+        run = submit.begin(client.connect(argparse.Namespace(**NOBODY)), tiny_study, "tiny")
+        return kubeflow.runs[run["run_id"]]
+
+    return begun

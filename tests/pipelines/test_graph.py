@@ -125,5 +125,6 @@ def test_the_boxes_of_one_generator_of_all_classes_are_planned(conditional):
 def test_the_report_shows_what_one_generator_of_all_classes_drew_of_each(conditional):
     page = (conditional.folder / "report.html").read_text(encoding="utf-8")
     assert "simple/*" in page
-    names = [path.name for path in (conditional.folder / "figures").glob("*.png")]
-    assert [name for name in names if "simple" in name or "sample" in name]
+    strips = {path.stem for path in (conditional.folder / "figures").glob("samples-*.png")}
+    kinds = ("real", "simple", "transfer")
+    assert strips == {f"samples-{label}-{kind}" for label in ("0-normal", "1-pneumonia") for kind in kinds}

@@ -107,6 +107,13 @@ def test_keys_come_by_reference_and_stand_nowhere(smoke):
         assert {one["name"] for one in container.get("env", [])} == {"SYNTRIAL_THREADS"}
 
 
+def test_every_pod_bears_the_label_that_the_network_policy_selects(smoke):
+    policy = yaml.safe_load((ROOT / "k8s" / "base" / "network.yaml").read_text(encoding="utf-8"))
+    wanted = policy["spec"]["podSelector"]["matchLabels"]
+    for _, _, platform in boxes(smoke):
+        assert platform["podMetadata"]["labels"] == wanted
+
+
 def test_no_box_runs_as_root_and_each_may_write_to_tmp(smoke):
     for _, _, platform in boxes(smoke):
         assert platform["securityContext"] == {"runAsNonRoot": True}

@@ -1,22 +1,30 @@
 """A study on one machine: what a person gets, what is done again and what is not, and how it goes on after a kill."""
 
 import contextlib
+import importlib
 import json
 import os
+import pkgutil
 import random
 import shutil
 import signal
+import stat
 import subprocess
+import sys
 import time
+import traceback
 from pathlib import Path
 
 import local_runs
 import pytest
 from local_runs import PATIENCE_S, ROOT, SMALL, SMOKE, TINY, command, environment, processes, wait_until
 
+import syntrial
 from pipelines.__main__ import main
 from pipelines.plan import Counts, guessed, planned
+from pipelines.run import _explain, _in_store, collect
 from syntrial.config import load_study
+from syntrial.errors import SyntrialError
 
 FIGURES = [f"figure-{number:02d}" for number in range(4, 12)]
 
@@ -48,6 +56,47 @@ def test_a_run_leaves_what_every_box_made(smoke):
     expected = {"train_cnn": 2 * len(study.arms) + 1, "train_gan": 9, "synthesize": 8, "pool": 2, "split": 3}
     assert {verb: made.count(verb) for verb in expected} == expected
     assert made.count("ingest") >= 3
+
+
+def test_without_generated_images_the_pools_are_there_beside_the_divisions(tiny):
+    made = [path.name.rpartition("-")[0] for path in tiny.folder.glob("artifacts/*")]
+    for verb in ("split", "pool"):
+        assert {name for name in made if verb in name} == {f"as_printed-{verb}-32px", f"held_out-{verb}-32px"}
+
+
+def test_what_a_run_leaves_of_the_cache_cannot_be_written_by_mistake(tiny):
+    files = [path for path in tiny.folder.glob("artifacts/*/*") if path.is_file()]
+    assert files and not [path for path in files if stat.S_IMODE(path.stat().st_mode) & 0o222]
+
+
+def written(folder, digest, *parents):
+    """What a verb says of a folder it has written."""
+    folder.mkdir(parents=True)
+    about = {
+        "verb": "split",
+        "digest": digest,
+        "side": 32,
+        "parents": [{"verb": "split", "digest": one} for one in parents],
+    }
+    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def test_a_draft_that_a_killed_box_left_is_never_taken_for_whole(tmp_path):
+    written(tmp_path / "report", "0" * 8, "a" * 8, "b" * 8)
+    written(tmp_path / "artifacts" / "box" / "images", "a" * 8)
+    written(tmp_path / "artifacts" / "box" / ".images.ak2vrgrf", "b" * 8)
+    collect(tmp_path / "report", tmp_path / "artifacts", tmp_path / "into")
+    assert [path.name for path in (tmp_path / "into").iterdir()] == ["split-32px-aaaaaaaa"]
+
+
+def test_what_killed_runs_left_in_the_cache_is_removed_by_the_next_that_is_alone_there(tmp_path):
+    draft = tmp_path / "store" / "artifacts" / "box" / ".images.ak2vrgrf"
+    draft.mkdir(parents=True)
+    with _in_store(tmp_path / "store"):
+        assert not draft.exists()
+        draft.mkdir()
+        with _in_store(tmp_path / "store"):
+            assert draft.exists()
 
 
 def test_the_table_is_printed_with_the_papers_figures_beside_ours(smoke):
@@ -179,6 +228,68 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(xrays, start, tmp_path):
 
 
 # What a person is told after a mistake
+
+
+def errors():
+    """Every class whose sentence a person can act on."""
+    for module in pkgutil.walk_packages(syntrial.__path__, "syntrial."):
+        importlib.import_module(module.name)
+    classes = [SyntrialError]
+    for one in classes:
+        classes += [other for other in one.__subclasses__() if other.__module__.startswith("syntrial.")]
+    return classes
+
+
+@pytest.mark.parametrize("error", errors(), ids=lambda error: error.__name__)
+def test_the_sentence_of_every_error_is_found_in_the_log(error, tmp_path):
+    told = traceback.format_exception_only(error.__new__(error, "one sentence"))
+    (tmp_path / "engine.log").write_text("".join(["INFO: started\n", *told, "RuntimeError: a box failed\n"]))
+    with pytest.raises(SyntrialError, match=r"^one sentence$"):
+        _explain(tmp_path, tmp_path / "store", 1)
+
+
+def test_a_damaged_cache_is_told_with_the_way_out(tmp_path):
+    (tmp_path / "engine.log").write_text(f"syntrial.errors.DataError: {tmp_path}/store/a/images is not whole\n")
+    with pytest.raises(SyntrialError, match=r"is not whole; delete .*/store and start again"):
+        _explain(tmp_path, tmp_path / "store", 1)
+
+
+def test_a_full_disk_is_one_sentence(xrays, tmp_path):
+    words = command("run", "--study", SMOKE, "--runs", tmp_path, "--data", xrays, *TINY, "--set", "side=64")
+    full = ["bash", "-c", 'ulimit -f 150 && exec "$@"', "bash", *words]  # 48 images of 64 px take 192 KiB
+    done = subprocess.run(full, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr[-3000:]
+    assert "has no room (File too large); make room and start again" in done.stderr.splitlines()[-1]
+
+
+def test_a_full_disk_that_the_engine_meets_is_one_sentence_as_well(tmp_path):
+    (tmp_path / "engine.log").write_text("Traceback\nOSError: [Errno 28] No space left on device: 'cache.json'\n")
+    with pytest.raises(SyntrialError, match=r"no room .*cache\.json"):
+        _explain(tmp_path, tmp_path / "store", 1)
+
+
+THREADS = """
+import os, torch
+from pipelines.plan import box_threads, measure
+from syntrial.config import load_study
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+measure(load_study("studies/smoke.yaml"), seconds=0.01)
+print(box_threads(), torch.get_num_threads())
+"""
+
+
+def test_a_dry_run_measures_with_the_threads_that_a_box_gets(tmp_path):
+    own = environment(OMP_NUM_THREADS="4", PYTHONPATH=f"{ROOT}/src:{ROOT}")
+    for given, used in (("", "1 1"), ("3", "3 3")):
+        done = subprocess.run(
+            [sys.executable, "-c", THREADS],
+            cwd=ROOT,
+            env={**own, "SYNTRIAL_THREADS": given},
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.strip() == used, done.stderr
+
 
 MISTAKES = {
     "no such study": (["--study", "studies/no.yaml"], "there is no study file studies/no.yaml"),

@@ -52,18 +52,20 @@ class Discriminator(nn.Module):
     def __init__(self, side: int, width: int, normalisation: str, classes: int = 0) -> None:
         super().__init__()
         inner = channels(side, width)
-        wrap = spectral_norm if normalisation == "spectral" else _identity
         layers: list[nn.Module] = []
         for before, after in zip([1, *inner], inner, strict=False):
             # No batch norm on the first layer, as Radford et al. 2016, section 3, advise.
             normed = normalisation == "batch" and before > 1
-            layers.append(wrap(nn.Conv2d(before, after, 4, stride=2, padding=1, bias=not normed)))
+            layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1, bias=not normed))
             layers += [nn.BatchNorm2d(after)] if normed else []
             layers.append(nn.LeakyReLU(0.2, inplace=True))
         self.layers = nn.Sequential(*layers)
-        self.last = wrap(nn.Conv2d(inner[-1], 1, 4))
-        self.embedding = wrap(nn.Embedding(classes, inner[-1])) if classes else None
+        self.last = nn.Conv2d(inner[-1], 1, 4)
+        self.embedding = nn.Embedding(classes, inner[-1]) if classes else None
         self.apply(_initialise)
+        if normalisation == "spectral":  # last: a normed layer's weight is computed, and no place to write to
+            for layer in [layer for layer in self.modules() if isinstance(layer, nn.Conv2d | nn.Embedding)]:
+                spectral_norm(layer)
 
     def forward(self, images_N1SS: Tensor, label_N: Tensor | None = None) -> Tensor:
         features = self.layers(images_N1SS)
@@ -71,10 +73,6 @@ class Discriminator(nn.Module):
         if self.embedding is not None and label_N is not None:
             raw = raw + (self.embedding(label_N) * features.mean(dim=(2, 3))).sum(dim=1)
         return raw
-
-
-def _identity(layer: nn.Module) -> nn.Module:
-    return layer
 
 
 def _initialise(layer: nn.Module) -> None:

@@ -73,12 +73,15 @@ class Store:
         return io.BytesIO(archive.read(archive.infolist()[int(at)]))
 
 
-def stored(source: Path, scratch: Path, limits: Limits | None = None) -> tuple[Store, list[File]]:
+def stored(
+    source: Path, scratch: Path, limits: Limits | None = None, unpacks: Callable[[str], bool] = lambda name: True
+) -> tuple[Store, list[File]]:
     """The files in a folder or archive, in the order of their names.
 
     Args:
         source: a folder, a .zip, or a .tar, plain or packed with gzip, bzip2 or xz. What it is, is told by its content.
         scratch: an existing folder with room for an unpacked tar.
+        unpacks: says by name which files of a tar can be opened afterwards; the others take no room.
 
     Raises:
         DataError: no such source, no archive, a damaged or encrypted one, one that reaches outside itself (by absolute
@@ -91,7 +94,7 @@ def stored(source: Path, scratch: Path, limits: Limits | None = None) -> tuple[S
         raise DataError(f"there is no folder or file {source}")
     else:
         try:
-            store, files = _archive(source, scratch, limits)
+            store, files = _archive(source, scratch, limits, unpacks)
         except DAMAGED as error:
             if getattr(error, "errno", None):  # the disk's trouble, not the archive's
                 raise
@@ -135,7 +138,7 @@ def size_of(path: str | Path) -> int:
     return found.st_size if stat.S_ISREG(found.st_mode) else -1
 
 
-def _archive(source: Path, scratch: Path, limits: Limits) -> tuple[Store, list[File]]:
+def _archive(source: Path, scratch: Path, limits: Limits, unpacks: Callable[[str], bool]) -> tuple[Store, list[File]]:
     if not is_archive(source):
         raise DataError(
             f"{source.name} is neither a folder nor an archive (.zip, or .tar, packed with gzip, bzip2 or xz or not)"
@@ -148,7 +151,7 @@ def _archive(source: Path, scratch: Path, limits: Limits) -> tuple[Store, list[F
     folder = scratch / "unpacked"
     folder.mkdir()
     with opener(source, "rb") as stream:
-        return Store(folder), list(_untar(_Forward(stream, source, limits), source.name, folder, limits))
+        return Store(folder), list(_untar(_Forward(stream, source, limits), source.name, folder, limits, unpacks))
 
 
 # A process that was forked must not share an open file with its parent: they would move each other's place in it.
@@ -201,7 +204,9 @@ def _refuse(archive: str, name: str, why: str) -> DataError:
     return DataError(f"{archive} {why} ({printable(name)}); unpack it and give the folder")
 
 
-def _untar(stream: _Forward, archive: str, folder: Path, limits: Limits) -> Iterator[File]:
+def _untar(
+    stream: _Forward, archive: str, folder: Path, limits: Limits, unpacks: Callable[[str], bool]
+) -> Iterator[File]:
     with tarfile.open(fileobj=stream, mode="r:") as tar:  # type: ignore[call-overload]
         count = 0
         while (member := tar.next()) is not None:
@@ -216,8 +221,9 @@ def _untar(stream: _Forward, archive: str, folder: Path, limits: Limits) -> Iter
                     f"{archive} holds more than {limits.files} files, the most that is read from one archive"
                 )
             at = f"{count:07d}"
-            with open(folder / at, "wb") as file:
-                shutil.copyfileobj(tar.extractfile(member), file, CHUNK)
+            if unpacks(name):
+                with open(folder / at, "wb") as file:
+                    shutil.copyfileobj(tar.extractfile(member), file, CHUNK)
             yield File(name, at, member.size)
 
 

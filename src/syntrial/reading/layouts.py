@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from syntrial.config import IngestConfig
-from syntrial.errors import DataError
+from syntrial.config import IngestConfig, same_name
+from syntrial.errors import ConfigError, DataError
 from syntrial.reading.archives import File, Store, is_archive, printable, size_of, stored
 from syntrial.reading.candidates import DOCUMENTS, Candidate, Layout, Read, basename, folders, table_rows
 from syntrial.reading.publicsets import PUBLIC_SETS, SIGNS
@@ -44,28 +44,45 @@ class Found:
         return [candidate.file for candidate in self.candidates if not candidate.aside]
 
 
-def find(source: Path, classes: list[str], config: IngestConfig, scratch: Path) -> Found:
+def find(source: Path, classes: list[str], config: IngestConfig, scratch: Path, tables_only: bool = False) -> Found:
     """Every file of a source with its class, group and part.
 
     Args:
         source: a folder, an archive or a manifest.
         classes: labels to look for, in upper or lower case. A single one that no folder fits stands for all files.
         scratch: an existing folder with room for an unpacked tar.
+        tables_only: of a tar no image is unpacked, for whoever counts files and opens none.
 
     Raises:
+        ConfigError: a layout is asked for, and the source is a manifest.
         DataError: a source or manifest that cannot be read, or a class without a file.
     """
-    if source.is_file() and not is_archive(source):
-        name, store = "manifest", Store(source.parent)
-        text = _contents(store, File(source.name, source.name, size_of(source)))
-        candidates = _listed(text, source.name, lambda name: _beside(source.parent, name))
+    if is_manifest(source):
+        if config.layout != "auto":
+            raise ConfigError(f"ingest.layout is {config.layout!r}, but {source.name} is a manifest; leave it at auto")
+        name, store, candidates = "manifest", Store(source.parent), listed(source)
     else:
-        store, files = stored(source, scratch)
+        store, files = stored(source, scratch, unpacks=_is_table if tables_only else lambda name: True)
         name, candidates = _by_layout(config.layout, files, lambda file: _contents(store, file))
     _label(candidates, classes, alone=name == "folders" and len(classes) == 1)
     _refuse_missing_class(candidates, classes, source.name)
     candidates.sort(key=lambda c: (classes.index(c.label) if c.label else len(classes), c.file.name))
     return Found(name, store, candidates, _doubts(candidates, name))
+
+
+def _is_table(name: str) -> bool:
+    return name.lower().endswith(DOCUMENTS)
+
+
+def is_manifest(source: Path) -> bool:
+    """Whether a source is a table by itself, whose files lie beside it."""
+    return source.is_file() and not is_archive(source)
+
+
+def listed(manifest: Path) -> list[Candidate]:
+    """The rows of a table by itself. Raises DataError where it cannot be read or followed."""
+    text = _contents(Store(manifest.parent), File(manifest.name, manifest.name, size_of(manifest)))
+    return _listed(text, manifest.name, lambda name: _beside(manifest.parent, name))
 
 
 def _by_layout(wanted: str, files: list[File], read: Read) -> tuple[str, list[Candidate]]:
@@ -154,15 +171,11 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _same(name: str) -> str:
-    return _composed(name).strip().casefold()
-
-
 def _label(candidates: list[Candidate], classes: list[str], alone: bool) -> None:
     """Gives each candidate its class, or sets it aside. `alone`: a single class, which may stand for all files."""
-    by_name = {_same(label): label for label in classes}
+    by_name = {same_name(label): label for label in classes}
     for candidate in candidates:
-        labels = sorted({by_name[_same(name)] for name in candidate.names if _same(name) in by_name})
+        labels = sorted({by_name[same_name(name)] for name in candidate.names if same_name(name) in by_name})
         candidate.label = labels[0] if len(labels) == 1 else ""
     whole = alone and not any(candidate.label and not candidate.aside for candidate in candidates)
     for candidate in candidates:
@@ -173,7 +186,7 @@ def _label(candidates: list[Candidate], classes: list[str], alone: bool) -> None
 
 
 def _why_no_label(candidate: Candidate, by_name: dict[str, str]) -> str:
-    if any(_same(name) in by_name for name in candidate.names):
+    if any(same_name(name) in by_name for name in candidate.names):
         return "several classes"
     if candidate.file.name.lower().endswith(DOCUMENTS):
         return "other file"

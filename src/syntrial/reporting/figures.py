@@ -7,9 +7,10 @@ Shapes: S seeds, E epochs, N images.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ LINES: dict[str, tuple[str, str]] = {  # arm -> colour, dashes
     "conventional_online": (PINK, ":"),
     "duplicates": (GREEN, "--"),
 }
+DASHES = ("-", "--", "-.", ":")
 ANSWERS = {"helped": (BLUE, "^"), "no evidence": (GREY, "o"), "hurt": (RED, "v")}
 STYLE: Any = {
     "font.size": 10,
@@ -186,8 +188,9 @@ def roc(folder: Path, held_out: dict[str, Outcome], part: str) -> Picture:
     """ROC curves on the held-out images of `part`, averaged over seeds (beyond two classes, over classes too)."""
     with _figure(folder / f"roc-{part}.png", (WIDTH, WIDTH - 0.1)) as (ax,):
         ax.plot([0, 1], [0, 1], color="#b0b0b0", lw=1)
+        lines = lines_of(held_out)
         for arm, outcome in held_out.items():
-            colour, dashes = LINES[arm]
+            colour, dashes = lines[arm]
             ax.plot(GRID, mean_roc(outcome, part), dashes, color=colour, lw=1.8, label=ARMS[arm].title)
         ax.set(
             xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1), ylim=(0, 1.01), aspect="equal"
@@ -199,6 +202,13 @@ def roc(folder: Path, held_out: dict[str, Outcome], part: str) -> Picture:
         f"ROC curves on {told}.",
         f"ROC curve of each arm on {told}; the areas are in the table",
     )
+
+
+def lines_of(arms: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Colour and dashes of each arm: those of LINES, and for one that has none there a pair that no other has."""
+    colours = dict.fromkeys(colour for colour, _ in LINES.values())
+    spare = cycle(pair for pair in product(colours, DASHES) if pair not in LINES.values())
+    return {arm: LINES[arm] if arm in LINES else next(spare) for arm in arms}
 
 
 def mean_roc(outcome: Outcome, part: str) -> Floats:
@@ -237,7 +247,7 @@ def _strip(images: ImageSet, positions: list[int], cell: int) -> Image.Image:
 
 @contextmanager
 def _figure(path: Path, inches: tuple[float, float], rows: int = 1) -> Iterator[list[Axes]]:
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):  # nobody's own matplotlibrc
         figure = Figure(figsize=inches, layout="constrained")
         yield list(figure.subplots(rows, 1, sharex=True, sharey=True, squeeze=False)[:, 0])
         figure.savefig(path, dpi=DPI, metadata={"Software": None})

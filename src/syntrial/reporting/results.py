@@ -14,6 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import PIL
 
 from syntrial.arms import ARMS, control_of
 from syntrial.config import ReportConfig, StudyConfig, settings_of
@@ -45,7 +46,7 @@ INGESTED = (
     "upsampled",
     "warnings",
 )
-LEARNT = ("kind", "label", "real_images", "images_shown", "started_from", "final", "diversity", "warnings", "config")
+LEARNT = ("kind", "label", "real_images", "images_shown", "started_from", "final", "diversity", "machines", "config")
 FEW_PATIENTS = 20  # of a class in the test set; below it a percentile bootstrap covers less often than it says
 
 Results = dict[str, Any]
@@ -74,6 +75,7 @@ def results_of(
         control = protocols["held_out"][arm]["control"]
         sentence = verdict.sentence(ARMS[arm].title, ARMS[control].title)
         protocols["held_out"][arm]["verdict"] = {**asdict(verdict), "sentence": sentence}
+    data = {protocol: data_of(pooled) for protocol, pooled in images.items()}
     results: Results = {
         "study": study.name,
         "classes": study.classes,
@@ -84,10 +86,10 @@ def results_of(
         "confidence": study.report.confidence,
         "protocols": protocols,
         "resize": None,
-        "data": {protocol: data_of(pooled) for protocol, pooled in images.items()},
+        "data": data,
         "settings": {row["name"]: row["value"] for row in settings_of(study)},
-        "machines": _machines(outcomes),
-        "report": {"python": platform.python_version(), "numpy": np.__version__},
+        "machines": _machines(outcomes, full_size, data),
+        "report": {"python": platform.python_version(), "numpy": np.__version__, "pillow": PIL.__version__},
     }
     if full_size:
         results["resize"] = resize_check(study, outcomes["held_out"]["original"], full_size, images["held_out"])
@@ -194,10 +196,8 @@ def warnings_of(results: Results) -> list[str]:
     for facts in results["data"].values():
         told += [str(warning) for warning in facts["ingest"].get("warnings", [])]
         told += [f"External images: {warning}" for warning in facts["external"].get("warnings", [])]
-        told += [
-            f"{name}: {warning}" for name, about in facts["generators"].items() for warning in about.get("warnings", [])
-        ]
-    if len(results["machines"]) > 1:
+    arms = [entry for entries_of in results["protocols"].values() for entry in entries_of.values()]
+    if len(_each_once([entry["machine"] for entry in arms])) > 1:
         told.append(
             "The arms were trained on machines or versions that differ (see the environment); seeds are not exactly "
             "paired."
@@ -212,7 +212,7 @@ def _arm(outcome: Outcome, study: StudyConfig) -> dict[str, Any]:
         "title": arm.title,
         "paper": asdict(arm.paper) if arm.paper else None,
         "control": control_of(outcome.arm, study.arms),
-        **{name: about.get(name) for name in ("epochs", "steps", "parameters", "train_images", "counts")},
+        **{name: about.get(name) for name in ("epochs", "steps", "parameters", "train_images", "counts", "machine")},
         "validation": _validation(outcome),
         "numbers": _numbers(outcome),
         "intervals": {part: _intervals(outcome, part, study.report) for part in parts},
@@ -322,14 +322,21 @@ def _count(images: ImageSet, label: str, part: str) -> dict[str, int]:
     return {"images": len(chosen), "groups": len({images.rows[i].group for i in chosen})}
 
 
-def _machines(outcomes: dict[str, dict[str, Outcome]]) -> list[dict[str, Any]]:
-    machines: list[dict[str, Any]] = []
-    for arms in outcomes.values():
-        for outcome in arms.values():
-            machine = outcome.about.get("machine", {})
-            if machine not in machines:
-                machines.append(machine)
-    return machines
+def _machines(
+    outcomes: dict[str, dict[str, Outcome]], full_size: Outcome | None, data: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Of every classifier, and of every generator with what it started from and drew on; each once."""
+    scored = [outcome for arms in outcomes.values() for outcome in arms.values()]
+    scored += [full_size] if full_size else []
+    learnt = [about for facts in data.values() for about in facts["generators"].values()]
+    return _each_once(
+        [outcome.about.get("machine") for outcome in scored]
+        + [machine for about in learnt for machine in about.get("machines", [])]
+    )
+
+
+def _each_once(values: list[Any]) -> list[Any]:
+    return [value for i, value in enumerate(values) if value not in values[:i]]
 
 
 def _few_seeds(results: Results) -> str:

@@ -118,9 +118,10 @@ def _intervals(results: Results, drawn: list[Picture]) -> str:
     name = NAMES[results["metric"]]
     confidence = f"{results['confidence'] * 100:g} %"
     told = (
-        "Each arm and its control were judged on the same images by classifiers of the same seeds. Intervals come "
-        "from drawing patients, and for differences seeds as well, again and again; those of the differences are "
-        f"widened so that together they have {confidence}."
+        "Each arm and its control were judged on the same images by classifiers of the same seeds. An arm's own "
+        "intervals come from drawing patients again and again. Those of the differences rest on the spread between "
+        "seeds, and on what seeds have in common from one drawing of patients to the next (Obuchowski and Rockette "
+        f"1995); they are widened so that together they have {confidence}. The resize check's stands by itself."
     )
     header = [
         "arm",

@@ -192,11 +192,13 @@ def spaced(number: str) -> str:
 
 def _source(results: Results) -> str:
     data = results["data"]["held_out"]
-    counted = data["counts"]["external"].values()
-    facts = (
-        f"{sum(count['images'] for count in counted)} images of {sum(count['groups'] for count in counted)} patients"
-    )
-    known = [data["external"].get("name"), facts, f"read as {data['external'].get('layout', 'images')}"]
+    images = sum(count["images"] for count in data["counts"]["external"].values())
+    patients = data["division"]["groups"]["external"]  # the classes' summed would count whoever has both twice
+    known = [
+        data["external"].get("name"),
+        f"{images} images of {patients} patients",
+        f"read as {data['external'].get('layout', 'images')}",
+    ]
     return ", ".join(filter(None, known))
 
 

@@ -1,0 +1,37 @@
+# What deploy, undeploy and render have in common. They run in the root of the repository.
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+die() {
+  echo "error: $1" >&2
+  exit 2
+}
+
+# KUBECTL may be another program, or several words of one.
+kubectl() {
+  command ${KUBECTL:-kubectl} "$@"
+}
+
+reach() {
+  kubectl get --raw /readyz >/dev/null 2>&1 ||
+    die "no cluster answers ${KUBECTL:-kubectl}; KUBECONFIG names the file that says where one is"
+}
+
+# The folder of an overlay: a name in k8s/overlays, or any path.
+folder_of() {
+  local folder=$1
+  [ ! -d "k8s/overlays/$1" ] || folder=k8s/overlays/$1
+  [ -f "$folder/kustomization.yaml" ] ||
+    die "there is no overlay $1; there are $(ls -m k8s/overlays), and any folder with a kustomization.yaml will do"
+  echo "$folder"
+}
+
+# The one namespace of all that stdin holds.
+namespace_of() {
+  local found
+  found=$(sed -n 's/^  namespace: //p' | sort -u)
+  [[ $found =~ ^[a-z0-9-]+$ ]] || die "the overlay has not one namespace for all; its kustomization.yaml states it"
+  echo "$found"
+}
+
+command -v ${KUBECTL:-kubectl} >/dev/null ||
+  die "${KUBECTL:-kubectl} is not installed; KUBECTL=/path/to/kubectl names another"

@@ -1,0 +1,218 @@
+"""What the boxes of a run on a cluster do: read from the pipeline's package and from the workflow that Kubeflow keeps.
+
+A box is two nodes of that workflow: `PATH-driver`, which finds its inputs, looks into the cache and says where its
+outputs go, and `PATH`, whose pods do the work. A node that may be tried again has its tries below it, as `PATH(0)`.
+Kubeflow's own list of a run's tasks knows neither boxes' titles nor their pods.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+Json = dict[str, Any]
+
+ENDED = ("done", "cached", "failed", "left out")
+OVER = {"Succeeded": "done", "Failed": "failed", "Error": "failed"}
+LEFT_OUT = {"Skipped", "Omitted"}
+TRY = re.compile(r"\([0-9]+\)")  # a turn of a loop is (0:0)
+STUCK = re.compile("Unschedulable|ErrImage|ImagePull|InvalidImage|CreateContainer")  # of a pod that does not start
+
+
+@dataclass(frozen=True)
+class Box:
+    """One box at one moment."""
+
+    name: str  # for people, as the dashboard nests them: "as printed / arms / simple_gan / train classifier"
+    state: str  # "waiting", "starting", "stuck", "running" or one of ENDED
+    began: datetime | None = None
+    ended: datetime | None = None
+    tries: int = 0
+    message: str = ""  # the cluster's word, such as why there is no node or how the pod ended
+    pod: str = ""  # of the last try; that of the driver where that failed
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in ENDED
+
+    def seconds(self, now: datetime) -> float:
+        """Since it began, until it ended."""
+        return ((self.ended or now) - self.began).total_seconds() if self.began else 0.0
+
+
+def titles(package: Json, arguments: Json) -> dict[str, str]:
+    """The boxes of a package in the order in which they may start: path in the workflow -> name for people.
+
+    Args:
+        arguments: of the run; a loop over anything else has no turns that are known.
+    """
+    spec = package.get("pipeline_spec") or package
+    given = {**_defaults(spec["root"]), **arguments}
+    return dict(_inside(spec, spec["root"]["dag"], given, "root", ""))
+
+
+def boxes(workflow: Json, names: dict[str, str]) -> list[Box]:
+    """What each box does.
+
+    Args:
+        workflow: as Kubeflow keeps it; empty as long as it has none.
+        names: `titles` of the package.
+    """
+    nodes = _Nodes(workflow)
+    return [_box(nodes, path, name) for path, name in names.items()]
+
+
+def trouble(workflow: Json) -> str:
+    """Why a workflow failed in which no box did, in the cluster's words; "" for nothing."""
+    nodes = _Nodes(workflow)
+    pods = [node for node in nodes.every if node["type"] == "Pod" and OVER.get(node.get("phase", "")) == "failed"]
+    for pod in sorted(pods, key=_began):
+        return f"{nodes.path(pod)}: {_message(pod)}"
+    return str(workflow.get("status", {}).get("message") or "")
+
+
+def output(workflow: Json, path: str, name: str) -> str:
+    """The URI of what a box of this run wrote; "" where it came from the cache, which does not say."""
+    driver = _Nodes(workflow).at(f"{path}-driver")
+    patch = _outputs(driver).get("pod-spec-patch") if driver else ""
+    if not patch:
+        return ""
+    words = [
+        word for part in json.loads(patch)["containers"] for word in part.get("command", []) + part.get("args", [])
+    ]
+    made = json.loads(words[words.index("--executor_input") + 1])["outputs"]["artifacts"]
+    return str(made[name]["artifacts"][0]["uri"])
+
+
+class _Nodes:
+    """The nodes of a workflow by path."""
+
+    def __init__(self, workflow: Json) -> None:
+        self.name = workflow.get("metadata", {}).get("name", "")
+        status = workflow.get("status", {})
+        nodes = status.get("nodes") or {}
+        if packed := status.get("compressedNodes"):  # a workflow of more than a megabyte
+            nodes = json.loads(gzip.decompress(base64.b64decode(packed)))
+        self.every: list[Json] = list(nodes.values())
+        self._by_path: dict[str, list[Json]] = {}
+        for node in self.every:
+            self._by_path.setdefault(self.path(node), []).append(node)
+
+    def path(self, node: Json) -> str:
+        """The way to a node from the whole, tries apart."""
+        return TRY.sub("", node["name"]).removeprefix(f"{self.name}.")
+
+    def at(self, path: str) -> Json | None:
+        """The node that stands for all its tries, else the newest."""
+        found = self._by_path.get(path, [])
+        several = [node for node in found if node["type"] == "Retry"]
+        return max(several or found, key=_began, default=None)
+
+    def pods(self, path: str) -> list[Json]:
+        """In the order in which they were made."""
+        return sorted((node for node in self._by_path.get(path, []) if node["type"] == "Pod"), key=_began)
+
+    def pod_name(self, node: Json) -> str:
+        number = node["id"].rpartition("-")[2]
+        return node["id"] if node["id"] == self.name else f"{self.name}-{node['templateName']}-{number}"
+
+
+def _box(nodes: _Nodes, path: str, name: str) -> Box:
+    driver, body = nodes.at(f"{path}-driver"), nodes.at(path)
+    if driver is None:
+        return Box(name, "waiting")
+    if {driver.get("phase"), (body or {}).get("phase")} & LEFT_OUT:
+        return Box(name, "left out")
+    if _outputs(driver).get("cached-decision") == "true":
+        return Box(name, "cached", _time(driver, "startedAt"), _time(driver, "finishedAt"))
+    tries = nodes.pods(f"{path}.executor")
+    if driver.get("phase") == "Succeeded":
+        newest, state, ended = tries[-1] if tries else {}, _state(body, tries), _time(body or {}, "finishedAt")
+    else:
+        newest = (nodes.pods(f"{path}-driver") or [{}])[-1]
+        state, ended = OVER.get(str(driver.get("phase")), "starting"), _time(driver, "finishedAt")
+    return Box(
+        name,
+        state,
+        _time(newest if state == "running" else driver, "startedAt"),
+        ended,
+        len(tries),
+        _message(newest) if state in ("failed", "stuck") else "",
+        nodes.pod_name(newest) if newest else "",
+    )
+
+
+def _state(body: Json | None, tries: list[Json]) -> str:
+    """Of a box whose driver has done its part."""
+    if body and body.get("phase") in OVER:
+        return OVER[body["phase"]]
+    newest = tries[-1] if tries else {}
+    if newest.get("phase", "Pending") != "Pending":
+        return "running"
+    return "stuck" if STUCK.match(_message(newest)) else "starting"
+
+
+def _inside(spec: Json, dag: Json, given: Json, path: str, above: str) -> Iterator[tuple[str, str]]:
+    for key in _order(dag["tasks"]):
+        task = dag["tasks"][key]
+        component = spec["components"][task["componentRef"]["name"]]
+        name = task.get("taskInfo", {}).get("name") or key
+        if "dag" not in component:
+            yield f"{path}.{key}", f"{above}{name}"
+            continue
+        inner = {one: _value(where, given) for one, where in task.get("inputs", {}).get("parameters", {}).items()}
+        inner = {**_defaults(component), **{one: value for one, value in inner.items() if value is not None}}
+        if "parameterIterator" not in task:
+            yield from _inside(spec, component["dag"], inner, f"{path}.{key}", f"{above}{name} / ")
+            continue
+        for turn, item in enumerate(_items(task["parameterIterator"]["items"], inner)):
+            below = f"{path}.{key}.iteration-iterations({turn}:{turn}).iteration-item"
+            yield from _inside(spec, component["dag"], inner, below, f"{above}{name} / {item} / ")
+
+
+def _order(tasks: Json) -> list[str]:
+    """Each task after those it waits for."""
+    ordered: list[str] = []
+    while left := [key for key in tasks if key not in ordered]:
+        free = [key for key in left if all(need in ordered for need in tasks[key].get("dependentTasks", []))]
+        ordered += free or left
+    return ordered
+
+
+def _defaults(component: Json) -> Json:
+    parameters = component.get("inputDefinitions", {}).get("parameters", {})
+    return {name: one["defaultValue"] for name, one in parameters.items() if "defaultValue" in one}
+
+
+def _value(where: Json, given: Json) -> Any:
+    if "componentInputParameter" in where:
+        return given.get(where["componentInputParameter"])
+    return where.get("runtimeValue", {}).get("constant")
+
+
+def _items(items: Json, given: Json) -> list[Any]:
+    found = json.loads(items["raw"]) if "raw" in items else given.get(items.get("inputParameter", ""))
+    return found if isinstance(found, list) else []
+
+
+def _outputs(node: Json) -> Json:
+    return {one["name"]: one.get("value") for one in node.get("outputs", {}).get("parameters", [])}
+
+
+def _message(node: Json) -> str:
+    return " ".join(str(node.get("message") or "").split())
+
+
+def _began(node: Json) -> str:
+    return str(node.get("startedAt") or "")
+
+
+def _time(node: Json, field: str) -> datetime | None:
+    value = node.get(field)
+    return datetime.fromisoformat(value).astimezone(UTC) if value else None

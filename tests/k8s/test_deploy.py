@@ -1,0 +1,152 @@
+"""deploy and undeploy, beside a kubectl that writes down what it was asked."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+K8S = Path(__file__).parents[2] / "k8s"
+MINIO = "kind: StatefulSet\nmetadata:\n  name: minio\n  namespace: somewhere\n"
+NO_MINIO = "kind: ServiceAccount\nmetadata:\n  name: syntrial\n  namespace: somewhere\n"
+
+# Each file in $CLUSTER is something that is there, or an answer.
+FAKE = """#!/usr/bin/env bash
+cd "$CLUSTER"
+words="$*"
+echo "$words" >>asked
+case "$words" in
+  *" /readyz") [ -e cluster ] ;;
+  kustomize*) cat manifests ;;
+  *"get namespace"*) [ -e namespace ] ;;
+  *"get secret"*) [ -e secret ] ;;
+  *"create secret"*) cat "${words#*--from-env-file=}" >secret ;;
+  *"get configmap"*) [ -e controller ] ;;
+  *"get job"*) cat job ;;
+esac
+"""
+
+
+class Cluster:
+    """What kubectl speaks to, and what it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.kubectl = folder, folder / "kubectl"
+        self.kubectl.write_text(FAKE, encoding="utf-8")
+        self.kubectl.chmod(0o755)
+        self.has(cluster="", namespace="", manifests=MINIO, job="Complete")
+
+    def has(self, **files: str) -> None:
+        for name, content in files.items():
+            (self.folder / name).write_text(content, encoding="utf-8")
+
+    def lacks(self, name: str) -> None:
+        (self.folder / name).unlink()
+
+    def asked(self) -> str:
+        return (self.folder / "asked").read_text(encoding="utf-8")
+
+    def keys(self) -> dict[str, str]:
+        """What was made a Secret."""
+        lines = (self.folder / "secret").read_text(encoding="utf-8").split()
+        return dict(line.split("=", 1) for line in lines)
+
+    def run(self, script: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        values = {"CLUSTER": str(self.folder), "KUBECTL": str(self.kubectl), "PYTHON": sys.executable}
+        values |= {"KEYS": str(self.folder / "keys.env"), **environment}
+        command = [str(K8S / script), *words]
+        return subprocess.run(command, env={**os.environ, **values}, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    return Cluster(tmp_path)
+
+
+def test_the_first_time_it_makes_keys_that_it_shows_nobody(cluster):
+    done = cluster.run("deploy", "laptop")
+    assert done.returncode == 0, done.stderr
+    assert {name: len(value) for name, value in cluster.keys().items()} == {"accesskey": 20, "secretkey": 40}
+    shown = done.stdout + done.stderr + cluster.asked()
+    assert not [value for value in cluster.keys().values() if value in shown]
+
+
+def test_no_two_clusters_get_the_same_keys(tmp_path):
+    clusters = [Cluster(tmp_path / name) for name in ("a", "b") if not (tmp_path / name).mkdir()]
+    for one in clusters:
+        one.run("deploy", "laptop")
+    assert not {*clusters[0].keys().values()} & {*clusters[1].keys().values()}
+
+
+def test_keys_that_are_there_stay(cluster):
+    cluster.has(secret="accesskey=theirs")
+    assert cluster.run("deploy", "laptop").returncode == 0
+    assert cluster.keys() == {"accesskey": "theirs"}
+
+
+def test_keys_in_the_file_are_taken(cluster):
+    cluster.has(manifests=NO_MINIO)
+    (cluster.folder / "keys.env").write_text("# ours\naccesskey=abc\nsecretkey=d=ef\n", encoding="utf-8")
+    assert cluster.run("deploy", "laptop").returncode == 0
+    assert "secretkey=d=ef" in (cluster.folder / "secret").read_text(encoding="utf-8")
+
+
+def test_another_store_needs_keys_of_its_own(cluster):
+    cluster.has(manifests=NO_MINIO)
+    said_in_one_sentence(cluster.run("deploy", "laptop"), "has to hold the keys to the store")
+
+
+def test_a_file_with_half_of_the_keys_is_refused(cluster):
+    (cluster.folder / "keys.env").write_text("accesskey=abc\n", encoding="utf-8")
+    said_in_one_sentence(cluster.run("deploy", "laptop"), "has to hold the keys to the store")
+
+
+def test_the_controllers_settings_are_merged_where_there_is_a_controller(cluster):
+    assert "nothing is said of retries" in cluster.run("deploy", "laptop").stderr
+    assert "patch" not in cluster.asked()
+    cluster.has(controller="")
+    assert cluster.run("deploy", "laptop").stderr == ""
+    assert "patch configmap workflow-controller-configmap --type merge" in cluster.asked()
+
+
+def test_buckets_that_could_not_be_made_end_it_at_once(cluster):
+    cluster.has(job="FailureTarget Failed", controller="")
+    said_in_one_sentence(cluster.run("deploy", "laptop"), "the buckets were not made")
+
+
+@pytest.mark.parametrize("script", ["deploy", "undeploy"])
+def test_without_a_cluster_nothing_is_tried(cluster, script):
+    cluster.lacks("cluster")
+    said_in_one_sentence(cluster.run(script, "laptop"), "no cluster answers")
+    assert cluster.asked().splitlines() == ["get --raw /readyz"]
+
+
+def test_a_cluster_without_the_namespace_is_left_alone(cluster):
+    cluster.lacks("namespace")
+    said_in_one_sentence(cluster.run("deploy", "laptop"), "the cluster has no namespace somewhere")
+    assert "apply" not in cluster.asked()
+
+
+@pytest.mark.parametrize("script", ["deploy", "undeploy", "render"])
+def test_an_overlay_that_is_not_there_is_named(cluster, script):
+    said_in_one_sentence(cluster.run(script, "desktop"), "there is no overlay desktop; there are kubeflow, laptop")
+
+
+@pytest.mark.parametrize("script", ["deploy", "undeploy", "render"])
+def test_a_kubectl_that_is_not_there_is_named(cluster, script):
+    said_in_one_sentence(cluster.run(script, "laptop", KUBECTL="kubectl-9"), "kubectl-9 is not installed")
+
+
+def test_undeploy_leaves_data_alone_unless_told(cluster):
+    assert cluster.run("undeploy", "laptop").returncode == 0
+    assert "persistentvolumeclaim" not in cluster.asked()
+    assert "secret" not in cluster.asked()
+    assert cluster.run("undeploy", "laptop", "delete").returncode == 0
+    assert "delete persistentvolumeclaim -l app.kubernetes.io/name=syntrial-minio" in cluster.asked()
+    assert "delete --ignore-not-found secret syntrial-store" in cluster.asked()
+
+
+def said_in_one_sentence(done: subprocess.CompletedProcess[str], sentence: str) -> None:
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert sentence in done.stderr
