@@ -196,9 +196,9 @@ class _Client(kfp.Client):  # type: ignore[misc]
         return argparse.Namespace(multi_user=False)
 
 
-def where(key: str, operation: str, value: str) -> str:
-    """A filter for lists."""
-    return json.dumps({"predicates": [{"operation": operation, "key": key, "string_value": value}]})
+def where(key: str, operation: str, value: str, called: str = "operation") -> str:
+    """A filter for lists. The older form of the interface calls the operation "op"."""
+    return json.dumps({"predicates": [{called: operation, "key": key, "string_value": value}]})
 
 
 def segment(word: object) -> str:

@@ -8,8 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from pipelines import workflow
-from pipelines.runs import Look
+from pipelines.runs import Look, Runs
 from syntrial.errors import ConfigError, DataError
 from syntrial.objectstore import ObjectStore
 from syntrial.places import StorageError, place_of
@@ -24,7 +23,7 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", default="", metavar="FOLDER", help="bring the whole report into this folder")
 
 
-def show_results(look: Look, folder: str = "") -> None:
+def show_results(runs: Runs, look: Look, folder: str = "") -> None:
     """Prints the table; brings the whole report into `folder` where one is named.
 
     Where the store is out of reach, says where the report lies.
@@ -32,9 +31,9 @@ def show_results(look: Look, folder: str = "") -> None:
     Raises:
         StorageError: the report was asked for and cannot be had.
     """
-    uri = workflow.output(look.workflow, BOX, OUTPUT)
+    uri = runs.output(look, BOX, OUTPUT)
     if not uri:
-        _say("the report is that of an earlier run, from the cache; the dashboard shows it")
+        _say("the report is that of an earlier run, which Kubeflow no longer knows; the dashboard shows it")
         return
     try:
         store = ObjectStore(place_of(uri), PATIENCE_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from pipelines.run import BROKEN
 from pipelines.workflow import Box
 
 RUNS = "/apis/v2beta1/runs"
+CACHE = "/apis/v1alpha1/tasks"  # what each box that ran has left in the engine's cache
+FINGERPRINT = re.compile(r'cache_fingerprint"\s*value:\{string_value:"([0-9a-f]{64})"')
 OVER = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 STOPPED = ("CANCELING", "CANCELED")
 PAGE = 20  # runs asked for at a time: each comes with all its tasks
@@ -34,7 +37,10 @@ class Look:
 
     @property
     def state(self) -> str:
-        return state_of(self.run)
+        # A run that is ended quickly has no time to say so in its history; its workflow was given no time at all.
+        ended = self.workflow.get("spec", {}).get("activeDeadlineSeconds") == 0
+        state = state_of(self.run)
+        return "CANCELED" if ended and state == "FAILED" else state
 
     @property
     def is_over(self) -> bool:
@@ -91,27 +97,52 @@ class Runs:
     def look(self, run_id: str) -> Look:
         """A run and its boxes, as they are now."""
         run = self.kubeflow.ask("GET", f"{RUNS}/{segment(run_id)}")
-        # Only the older form of the interface gives the workflow.
-        found = self.kubeflow.ask("GET", f"/apis/v1beta1/runs/{segment(run_id)}")
-        kept = json.loads(found.get("pipeline_runtime", {}).get("workflow_manifest") or "{}")
+        kept = self._workflow(run_id)
         names = workflow.titles(self._package(run), run.get("runtime_config", {}).get("parameters") or {})
         return Look(run, workflow.boxes(kept, names), kept)
 
     def log(self, run_id: str, pod: str) -> list[str]:
-        """What the box in a pod said: from the pod, or where that is gone from what was stored of it."""
-        node = f"runs/{segment(run_id)}/nodes/{segment(pod)}"
-        text = self.kubeflow.text(f"/apis/v1alpha1/{node}/log")
-        if text.startswith('{"error_message"'):  # an error, for all that it comes as "200 OK"
-            try:
-                stored = self.kubeflow.ask("GET", f"/apis/v2beta1/{node}/artifacts/main-logs:read")
-            except KubeflowError:
-                return []
-            text = base64.b64decode(stored["data"]).decode("utf-8", errors="replace")
-        return [line for line in text.rstrip().splitlines() if not LAUNCHER.match(line)]
+        """What the box in a pod said."""
+        return [line for line in self._said(run_id, pod).rstrip().splitlines() if not LAUNCHER.match(line)]
+
+    def output(self, look: Look, path: str, name: str) -> str:
+        """The URI of what a box made, in this run or in that from which the cache has it; "" where nobody knows.
+
+        Only the log of the box's driver says under which fingerprint the cache was asked.
+        """
+        if uri := workflow.output(look.workflow, path, name):
+            return uri
+        pod = workflow.driver_pod(look.workflow, path)
+        found = FINGERPRINT.search(self._said(str(look.run["run_id"]), pod)) if pod else None
+        if not found:
+            return ""
+        with contextlib.suppress(KubeflowError):  # the run may be deleted
+            wanted = where("fingerprint", "EQUALS", found[1], "op")
+            page = self.kubeflow.ask("GET", CACHE, filter=wanted, page_size=1, sort_by="created_at desc")
+            for one in page.get("tasks", []):
+                return workflow.output(self._workflow(one["runId"]), path, name)
+        return ""
 
     def stop(self, run_id: str) -> None:
         """Ends a run; its boxes are killed."""
         self.kubeflow.ask("POST", f"{RUNS}/{segment(run_id)}:terminate")
+
+    def _workflow(self, run_id: str) -> Json:
+        """Only the older form of the interface gives it."""
+        found = self.kubeflow.ask("GET", f"/apis/v1beta1/runs/{segment(run_id)}")
+        return dict(json.loads(found.get("pipeline_runtime", {}).get("workflow_manifest") or "{}"))
+
+    def _said(self, run_id: str, pod: str) -> str:
+        """The log of a pod; where that is gone, what was stored of it."""
+        node = f"runs/{segment(run_id)}/nodes/{segment(pod)}"
+        text = self.kubeflow.text(f"/apis/v1alpha1/{node}/log")
+        if not text.startswith('{"error_message"'):  # an error, for all that it comes as "200 OK"
+            return text
+        try:
+            stored = self.kubeflow.ask("GET", f"/apis/v2beta1/{node}/artifacts/main-logs:read")
+        except KubeflowError:
+            return ""
+        return base64.b64decode(stored["data"]).decode("utf-8", errors="replace")
 
     def _package(self, run: Json) -> Json:
         if "pipeline_spec" in run:

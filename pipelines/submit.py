@@ -140,7 +140,7 @@ def wait(runs: Runs, run: Json, every_s: float, report: str = "") -> int:
 def ended(runs: Runs, look: Look, report: str = "") -> int:
     """Says how a run ended: its table, or what failed and why. Returns the exit code."""
     if look.state == "SUCCEEDED":
-        show_results(look, report)
+        show_results(runs, look, report)
         return 0
     for line in why_failed(look, runs) if look.state == "FAILED" else ():
         print(line, file=sys.stderr)

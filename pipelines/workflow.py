@@ -20,6 +20,7 @@ Json = dict[str, Any]
 
 ENDED = ("done", "cached", "failed", "left out")
 OVER = {"Succeeded": "done", "Failed": "failed", "Error": "failed"}
+MESSAGE = 240  # characters of the cluster's words that are kept
 LEFT_OUT = {"Skipped", "Omitted"}
 TRY = re.compile(r"\([0-9]+\)")  # a turn of a loop is (0:0)
 STUCK = re.compile("Unschedulable|ErrImage|ImagePull|InvalidImage|CreateContainer")  # of a pod that does not start
@@ -88,6 +89,12 @@ def output(workflow: Json, path: str, name: str) -> str:
     ]
     made = json.loads(words[words.index("--executor_input") + 1])["outputs"]["artifacts"]
     return str(made[name]["artifacts"][0]["uri"])
+
+
+def driver_pod(workflow: Json, path: str) -> str:
+    """The pod that found out what a box is to do; "" where there is none."""
+    nodes = _Nodes(workflow)
+    return next((nodes.pod_name(pod) for pod in reversed(nodes.pods(f"{path}-driver"))), "")
 
 
 class _Nodes:
@@ -206,7 +213,7 @@ def _outputs(node: Json) -> Json:
 
 
 def _message(node: Json) -> str:
-    return " ".join(str(node.get("message") or "").split())
+    return " ".join(str(node.get("message") or "").split())[:MESSAGE]
 
 
 def _began(node: Json) -> str:

@@ -7,6 +7,7 @@ names, tries and parameters that the real one's has; what is not needed to read 
 import base64
 import contextlib
 import gzip
+import hashlib
 import json
 import operator
 import re
@@ -24,6 +25,7 @@ import yaml
 
 Json = dict[str, Any]
 OVER = ("SUCCEEDED", "FAILED")
+TRY = re.compile(r"\([0-9]+\)")
 FITS = {"EQUALS": operator.eq, "IS_SUBSTRING": operator.contains}
 EPOCH = datetime(2026, 11, 23, 3, tzinfo=UTC)
 
@@ -38,6 +40,7 @@ class Play:
         log: of the box that fails; None where nobody has it any more.
         stored_log: the pod is gone, and only what was stored of its log can be had.
         cached: paths of boxes that come from the cache.
+        hasty: what is canceled ends before anybody has written down that it was canceled.
         queued: path of a box whose pod finds no node.
         broken: why not even the first box begins.
         packed: the workflow is so large that its nodes are compressed.
@@ -49,6 +52,7 @@ class Play:
     log: str | None = ""
     stored_log: bool = False
     cached: tuple[str, ...] = ()
+    hasty: bool = False
     queued: str = ""
     packed: bool = False
     broken: str = ""
@@ -124,7 +128,7 @@ class KubeflowServer:
 
     def _listed(self, name: str, items: list[Json], query: dict[str, str]) -> Json:
         for predicate in json.loads(query.get("filter", "{}")).get("predicates", []):
-            fits = FITS[predicate["operation"]]
+            fits = FITS[predicate.get("operation") or predicate["op"]]
             items = [one for one in items if fits(one[predicate["key"]], predicate["string_value"])]
         if query.get("sort_by", "").endswith(" desc"):
             items = items[::-1]
@@ -209,15 +213,26 @@ class KubeflowServer:
 
     def log(self, run: str, pod: str, query: dict[str, str], body: bytes) -> str:
         found = _of(self.runs, run, "run")
-        if found.play.stored_log or found.play.log is None or pod not in found.pods():
+        said = None if found.play.stored_log else found.said(pod)
+        if said is None:
             return json.dumps({"error_message": "Failed to read logs", "error_details": "..."}, separators=(",", ":"))
-        return found.play.log
+        return said
 
     def stored(self, run: str, pod: str, query: dict[str, str], body: bytes) -> Json:
         found = _of(self.runs, run, "run")
-        if found.play.log is None or not found.play.stored_log or pod not in found.pods():
+        said = found.said(pod) if found.play.stored_log else None
+        if said is None:
             raise Refusal(404, "artifact not found")
-        return {"data": base64.b64encode(found.play.log.encode()).decode()}
+        return {"data": base64.b64encode(said.encode()).decode()}
+
+    def list_cached(self, query: dict[str, str], body: bytes) -> Json:
+        made = [
+            {"id": str(uuid.uuid4()), "runId": run.id, "fingerprint": fingerprint(path), "created_at": _stamp(EPOCH)}
+            for run in self.runs.values()
+            for path in run.paths[: max(0, run.done)]
+            if path not in run.play.cached
+        ]
+        return self._listed("tasks", made, query)
 
     # Schedules
 
@@ -274,6 +289,7 @@ ROUTES = [
     (f"{V1}/runs/{ID}", "GET", KubeflowServer.get_run_with_workflow),
     (f"/apis/v1alpha1/runs/{ID}/nodes/{ID}/log", "GET", KubeflowServer.log),
     (f"{V2}/runs/{ID}/nodes/{ID}/artifacts/main-logs:read", "GET", KubeflowServer.stored),
+    ("/apis/v1alpha1/tasks", "GET", KubeflowServer.list_cached),
     (f"{V2}/recurringruns", "GET", KubeflowServer.list_schedules),
     (f"{V2}/recurringruns", "POST", KubeflowServer.create_schedule),
     (f"{V2}/recurringruns/{ID}", "DELETE", KubeflowServer.delete_schedule),
@@ -308,7 +324,7 @@ class Run:
         times = {"created_at": _stamp(self.began), "finished_at": _stamp(datetime.fromtimestamp(0, UTC))}
         if self.state in OVER:
             times["finished_at"] = _stamp(self.began + timedelta(seconds=20 * len(self.paths)))
-        history = ["PENDING", "RUNNING", *(["CANCELING"] if self.canceled else []), self.state]
+        history = ["PENDING", "RUNNING", *(["CANCELING"] if self.canceled and not self.play.hasty else []), self.state]
         shown = {"run_id": self.id, "state": self.state, **self.made, **times}
         return {**shown, "state_history": [{"state": state} for state in history]}
 
@@ -321,9 +337,16 @@ class Run:
         box = path.rpartition(".")[2]
         return f"{self.play.root}/syntrial/{self.id}/{box}/{uuid.uuid5(uuid.NAMESPACE_URL, self.id)}/{box}"
 
-    def pods(self) -> set[str]:
-        pods = [node for node in self._nodes() if node["type"] == "Pod"]
-        return {f"{self.name}-{pod['templateName']}-{pod['id'].rpartition('-')[2]}" for pod in pods}
+    def said(self, pod: str) -> str | None:
+        """The log of a pod; None where there is no such pod, or its log is lost."""
+        named = {f"{self.name}-{node['templateName']}-{node['id'].rpartition('-')[2]}": node for node in self._nodes()}
+        if pod not in named:
+            return None
+        path, is_driver, _ = TRY.sub("", named[pod]["name"]).removeprefix(f"{self.name}.").partition("-driver")
+        if not is_driver:
+            return self.play.log
+        value = f'value:{{string_value:"{fingerprint(path)}"}}'
+        return f'I1123 container.go:204] Created execution: custom_properties:{{key:"cache_fingerprint"  {value}}}\n'
 
     def workflow(self) -> Json:
         nodes = {node["id"]: node for node in self._nodes()}
@@ -331,7 +354,8 @@ class Run:
         if self.play.packed:
             text = gzip.compress(json.dumps(status.pop("nodes")).encode())
             status["compressedNodes"] = base64.b64encode(text).decode()
-        return {"metadata": {"name": self.name}, "status": status}
+        deadline = {"activeDeadlineSeconds": 0} if self.canceled else {}
+        return {"metadata": {"name": self.name}, "spec": deadline, "status": status}
 
     def _nodes(self) -> Iterator[Json]:
         yield self._node("", "Retry", "entrypoint", "Running", 0, 0)
@@ -420,6 +444,11 @@ def _value(one: Json, given: Json) -> Any:
     if "componentInputParameter" in one:
         return given.get(one["componentInputParameter"])
     return one.get("runtimeValue", {}).get("constant")
+
+
+def fingerprint(path: str) -> str:
+    """What the cache knows a box by; here all boxes at one place in the graph are the same."""
+    return hashlib.sha256(path.encode()).hexdigest()
 
 
 def _known(body: bytes, *names: str) -> Json:

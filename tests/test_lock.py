@@ -13,7 +13,14 @@ LOCKS = ["requirements.lock", "images/light.lock", "images/train.lock"]
 
 def audited(lock):
     """Each locked package, with the advisories about it or why it could not be looked up."""
-    words = ["--requirement", ROOT / lock, "--require-hashes", "--disable-pip", "--progress-spinner=off", "--format=json"]
+    words = [
+        "--requirement",
+        ROOT / lock,
+        "--require-hashes",
+        "--disable-pip",
+        "--progress-spinner=off",
+        "--format=json",
+    ]
     command = [sys.executable, "-m", "pip_audit", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True)
     if not done.stdout:

@@ -1,6 +1,7 @@
 """deploy and undeploy, beside a kubectl that writes down what it was asked."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ case "$words" in
   *"create secret"*) cat "${words#*--from-env-file=}" >secret ;;
   *"get configmap"*) [ -e controller ] ;;
   *"get job"*) cat job ;;
+  *" logs "*) cat log ;;
 esac
 """
 
@@ -110,9 +112,11 @@ def test_the_controllers_settings_are_merged_where_there_is_a_controller(cluster
     assert "patch configmap workflow-controller-configmap --type merge" in cluster.asked()
 
 
-def test_buckets_that_could_not_be_made_end_it_at_once(cluster):
-    cluster.has(job="FailureTarget Failed", controller="")
-    said_in_one_sentence(cluster.run("deploy", "laptop"), "the buckets were not made")
+def test_buckets_that_could_not_be_made_end_it_at_once_with_the_reason(cluster):
+    cluster.has(job="FailureTarget Failed", controller="", log="error: the store refuses\n")
+    done = cluster.run("deploy", "laptop")
+    assert done.returncode == 2
+    assert re.fullmatch("error: the store refuses\nerror: the buckets were not made: .*\n", done.stderr)
 
 
 @pytest.mark.parametrize("script", ["deploy", "undeploy"])

@@ -295,3 +295,4 @@ def test_the_root_of_our_boxes_is_read_only_and_nobody_elses_is():
     assert (main["name"], main["securityContext"]) == ("main", {"readOnlyRootFilesystem": True})
     assert [mount["mountPath"] for mount in main["volumeMounts"]] == ["/tmp"]
     assert "}}" not in ours  # Argo would end its expression there
+    assert not ours.startswith("{")  # Argo would take it for JSON

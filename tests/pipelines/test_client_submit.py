@@ -166,10 +166,20 @@ def test_where_the_store_is_out_of_reach_the_report_is_named(kubeflow, waited, m
     assert run.output("root.report") in told
 
 
-def test_a_report_from_the_cache_lies_with_another_run(kubeflow, waited, capsys):
+def test_a_report_from_the_cache_is_found_where_it_was_made(reported, kubeflow, waited, capsys):
+    assert waited()[0] == 0
+    first = capsys.readouterr().out
     kubeflow.play = Play(cached=("root.report",))
     assert waited()[0] == 0
-    assert "the report is that of an earlier run" in capsys.readouterr().err
+    assert capsys.readouterr().out == first
+
+
+def test_a_report_of_a_run_that_is_deleted_is_said_to_be_gone(reported, kubeflow, waited, capsys):
+    _, first = waited()
+    kubeflow.play = Play(cached=("root.report",))
+    del kubeflow.runs[first.id]
+    assert waited()[0] == 0
+    assert "the report is that of an earlier run, which Kubeflow no longer knows" in capsys.readouterr().err
 
 
 def test_a_workflow_whose_nodes_are_compressed_is_read_too(reported, kubeflow, waited, capsys):
@@ -233,8 +243,9 @@ def test_whatever_is_left_of_a_failure_is_shown(play, told, kubeflow, waited, ca
     assert told in capsys.readouterr().err
 
 
-def test_a_run_that_is_canceled_meanwhile_is_waited_for_no_longer(kubeflow, waited, capsys):
-    kubeflow.on_look = ends_after(3)
+@pytest.mark.parametrize("hasty", [False, True])
+def test_a_run_that_is_canceled_meanwhile_is_waited_for_no_longer(hasty, kubeflow, waited, capsys):
+    kubeflow.play, kubeflow.on_look = Play(hasty=hasty), ends_after(3)
     assert waited()[0] == 1
     told = capsys.readouterr().err
     assert told.rstrip().endswith(" canceled")
