@@ -18,7 +18,7 @@ ON_CLUSTER = --study '$(STUDY)' --data '$(DATA)' --faces '$(FACES)' $(SETTINGS) 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench submit schedule status cancel image format lock clean deploy undeploy
+.PHONY: help run test check bench submit schedule status cancel image format golden lock clean deploy undeploy
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -62,6 +62,9 @@ image: | $(BIN)/python ## build the images (IMAGES=light builds that one) and pu
 format: $(READY) ## put the code into the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+golden: $(READY) ## write the compiled studies anew that tests compare with; look at their diff
+	@GOLDEN=write $(BIN)/python -m pytest -q tests/pipelines/test_place.py -k golden
 
 lock: $(BIN)/uv ## pin anew what pyproject.toml asks for (UPGRADE=--upgrade: to the newest)
 	$(PIN) --all-extras --group dev $(UPGRADE) --output-file requirements.lock pyproject.toml

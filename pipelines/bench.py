@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from pipelines.plan import box_threads
 from syntrial.config import IngestConfig, StudyConfig, load_study
 from syntrial.errors import DataError
 from syntrial.imageset import ImageSet
@@ -76,7 +77,8 @@ def bench(flags: argparse.Namespace) -> int:
     """Prints each figure as soon as it is known. Returns the exit code."""
     from syntrial import machine
 
-    os.environ.setdefault("SYNTRIAL_THREADS", str(max(1, (os.cpu_count() or 2) // 2)))  # as a run does for its boxes
+    for name in ("SYNTRIAL_THREADS", "OPENBLAS_NUM_THREADS"):  # as a run does for its boxes
+        os.environ[name] = box_threads()
     device = machine.device()
     study = load_study(flags.study or f"studies/{'paper' if device.type == 'cuda' else 'quick'}.yaml")
     about = machine.description(device)

@@ -18,8 +18,15 @@ from syntrial.config import Config, setting, stated
 KEYS = {"accesskey": "MINIO_ACCESS_KEY", "secretkey": "MINIO_SECRET_KEY"}  # of the store's Secret -> environment
 SALT = {"salt": "SYNTRIAL_SALT"}  # an optional key of the same Secret: what DICOM's patients are hashed with
 NEEDED = ("MINIO_ENDPOINT", "MINIO_SECURE", "SYNTRIAL_CHECKPOINT_URI")  # of the store's ConfigMap
-OPTIONAL = ("MINIO_REGION", "SYNTRIAL_CHECKPOINT_EVERY_S", "SYNTRIAL_PUSHGATEWAY")
+OPTIONAL = (
+    "MINIO_REGION",
+    "SYNTRIAL_CHECKPOINT_EVERY_S",
+    "SYNTRIAL_METRICS_HOST",
+    "SYNTRIAL_METRICS_PORT",
+    "SYNTRIAL_PUSHGATEWAY",
+)
 LABEL = ("app.kubernetes.io/part-of", "syntrial")
+BY_PROCESSORS = ("SYNTRIAL_THREADS", "SYNTRIAL_WORKERS", "OPENBLAS_NUM_THREADS")  # what would count the node's
 LONGEST_S = "604800s"  # the engine counts it from the first try, and stops retrying after an hour unless told
 
 
@@ -64,7 +71,6 @@ class Place(Config):
         "IfNotPresent", "a tag says what is in an image, so one that is here is right", "ours"
     )
     image_pull_secrets: list[str] = setting([], "names of Secrets for the registry", "ours")
-    namespace: str = setting("kubeflow", "of Kubeflow Pipelines' runs", "Kubeflow in single-user mode")
     service_account: str = setting("syntrial", "that the boxes run under", "k8s/")
     store: str = setting("syntrial-store", "name of the ConfigMap and of the Secret of the object store", "k8s/")
     light: Stage = Field(default_factory=Stage)  # boxes without torch
@@ -111,7 +117,8 @@ def placed(place: Place) -> Callable[[dsl.PipelineTask], None]:
 def _allow(task: dsl.PipelineTask, stage: Stage) -> None:
     task.set_cpu_request(f"{stage.cpu:g}").set_cpu_limit(f"{stage.cpu_limit:g}")
     task.set_memory_request(stage.memory).set_memory_limit(stage.memory)
-    task.set_env_variable("SYNTRIAL_THREADS", str(math.ceil(stage.cpu_limit)))
+    for name in BY_PROCESSORS:
+        task.set_env_variable(name, str(math.ceil(stage.cpu_limit)))
     task.set_retry(stage.retries, backoff_duration="30s", backoff_factor=1, backoff_max_duration=LONGEST_S)
     kubernetes.set_timeout(task, stage.timeout_s)
 

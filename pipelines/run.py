@@ -68,7 +68,7 @@ def _engine(folder: Path, store: Path, plan: list[Planned], lock: int) -> int:
     environment = {
         "SYNTRIAL_CHECKPOINTS": str(store / "checkpoints"),
         **os.environ,
-        "SYNTRIAL_THREADS": box_threads(),
+        **dict.fromkeys(("SYNTRIAL_THREADS", "OPENBLAS_NUM_THREADS"), box_threads()),
         "SYNTRIAL_PROGRESS": str(folder / "progress"),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH", "")])),
     }

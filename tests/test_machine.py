@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from syntrial.errors import ConfigError
-from syntrial.machine import description, device, joined, kind
+from syntrial.machine import description, device, joined, kind, reseed
+from syntrial.seeds import seed_for
 
 
 def test_the_cpu_can_be_asked_for(monkeypatch):
@@ -64,3 +65,18 @@ def test_machines_are_joined_in_their_order_and_each_once():
     assert joined([], device()) == [own]
     assert joined([other], device()) == [other, own]
     assert joined([own, other], device()) == [own, other]
+
+
+def test_what_is_drawn_depends_on_the_parts_alone():
+    drawn = []
+    for parts in ((0, "gan", 1), (0, "gan", 2), (0, "gan", 1)):
+        reseed(torch.device("cpu"), *parts)
+        drawn.append(torch.randn(3).tolist())
+    assert drawn[0] == drawn[2] != drawn[1]
+
+
+def test_seeding_is_that_of_torch():
+    reseed(torch.device("cpu"), 0, "gan", 1)
+    ours = torch.randn(3)
+    torch.manual_seed(seed_for(0, "gan", 1))
+    assert torch.equal(torch.randn(3), ours)

@@ -9,6 +9,7 @@ import platform
 from typing import TYPE_CHECKING, Any
 
 from syntrial.errors import ConfigError
+from syntrial.seeds import seed_for
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +50,17 @@ def device() -> torch.device:
     else:
         _keep_memory()
     return chosen
+
+
+def reseed(device: torch.device, *parts: object) -> None:
+    """Makes what torch draws next, on the host and on the device, a function of the parts alone."""
+    import torch
+
+    seed = seed_for(*parts)
+    # Not torch.manual_seed, which asks every kind of device there could be: half a millisecond, a sixtieth of a step.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(seed)
 
 
 def _keep_memory() -> None:

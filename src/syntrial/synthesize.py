@@ -12,7 +12,6 @@ from syntrial.errors import ConfigError
 from syntrial.generators import ALL, Generator
 from syntrial.imageset import Row, Writer, about_parent, sha256_of
 from syntrial.progress import Progress
-from syntrial.seeds import seed_for
 
 BATCH = 64  # images drawn at once; part of what makes the bits, so no setting
 
@@ -38,7 +37,7 @@ def synthesize(generator: str | Path, out: str | Path, *, count: int) -> dict[st
         writer = Writer(draft, about["side"])
         for number, label in enumerate(labels):
             for start in range(0, count, BATCH):
-                torch.manual_seed(seed_for(config.seed, about["name"], "draw", label, start))
+                machine.reseed(device, config.seed, about["name"], "draw", label, start)
                 latents = torch.randn(BATCH, config.latent).to(device)
                 images = as_grey(network(latents, torch.full((BATCH,), number, device=device))).cpu().numpy()
                 for offset, image in enumerate(images[: count - start]):

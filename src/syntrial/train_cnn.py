@@ -156,7 +156,7 @@ def train_cnn(
 
 def begin(classes: int, seed: int, config: CnnConfig, device: torch.device) -> Learner:
     """A classifier before its first step; the same weights for a seed in every arm."""
-    torch.manual_seed(seed_for(seed, "classifier weights"))
+    machine.reseed(device, seed, "classifier weights")
     network = CNNS[config.architecture](classes, config).to(device).to(memory_format=torch.channels_last)
     optimiser = Adam(network.parameters(), config.lr, weight_decay=config.weight_decay)
     return Learner(network, optimiser, torch.zeros(2, device=device))
@@ -176,7 +176,7 @@ def learn(
     seat.skip_to(first)
     for step in range(first, plan.steps):
         # A function of the step alone, so a resumed run repeats it.
-        torch.manual_seed(seed_for(seed, "classifier", step))
+        machine.reseed(batches.device, seed, "classifier", step)
         learner.optimiser.lr = plan.rate(step)
         learner.running += update(learner, *batches(step), material.online)
         done = step + 1

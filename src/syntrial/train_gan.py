@@ -176,7 +176,7 @@ def begin(
     """Both players before the first step: fresh, or continuing `source`."""
     if config.architecture not in GANS:
         raise ConfigError(f"there is no GAN architecture {config.architecture!r}; there are {', '.join(GANS)}")
-    torch.manual_seed(seed_for(config.seed, name, "weights"))
+    machine.reseed(device, config.seed, name, "weights")
     generator, discriminator = GANS[config.architecture].build(side, classes, config)
     if source is not None:
         source.load_into(generator, "generator")
@@ -212,7 +212,7 @@ def learn(
     progress.skip_to(first * images)
     for step in range(first, steps):
         # A function of the step alone, so a resumed run repeats it.
-        torch.manual_seed(seed_for(config.seed, name, step))
+        machine.reseed(batches.device, config.seed, name, step)
         numbers = update(players, [batches(step * rounds + k) for k in range(rounds)], config, step * images)
         done = step + 1
         if is_due(done, steps, LOGS):
@@ -350,7 +350,7 @@ def fixed_latents(players: Players, config: GanConfig, name: str) -> tuple[Tenso
     compared.
     """
     device = next(players.generator.parameters()).device
-    torch.manual_seed(seed_for(config.seed, name, "fixed"))
+    machine.reseed(device, config.seed, name, "fixed")
     classes = max(1, int(getattr(players.generator, "classes", 0)))
     return torch.randn(FIXED, config.latent, device=device), torch.arange(FIXED, device=device) % classes
 

@@ -21,6 +21,7 @@ from syntrial.batches import as_float, as_grey
 from syntrial.config import AugmentConfig
 from syntrial.errors import ConfigError, DataError
 from syntrial.imageset import REAL, ImageSet, Row, refuse_leaks
+from syntrial.machine import reseed
 from syntrial.seeds import seed_for, uniform_for
 
 PARTS = ("val", "test", "external")
@@ -173,7 +174,7 @@ def _augmented(part: Part, augmentation: AugmentConfig, name: str, device: torch
     """A changed copy in place of each image, made once."""
     copies = []
     for number, images in enumerate(part.chunks(CHUNK)):
-        torch.manual_seed(seed_for("augmented", name, 0, number))  # with the 0 that published figures were drawn with
+        reseed(device, "augmented", name, 0, number)  # with the 0 that published figures were drawn with
         changed = conventional(as_float(torch.from_numpy(images).to(device)), augmentation)
         copies.append(as_grey(changed).cpu().numpy())
     whole = np.concatenate(copies)

@@ -10,7 +10,7 @@ from local_runs import ROOT
 
 from pipelines.compiled import compiled
 from pipelines.images import TRAINS
-from pipelines.place import load_place
+from pipelines.place import BY_PROCESSORS, load_place
 from syntrial.config import load_study
 from syntrial.errors import ConfigError
 
@@ -104,7 +104,13 @@ def test_keys_come_by_reference_and_stand_nowhere(smoke):
     for _, container, platform in boxes(smoke):
         keys = {pair["envVar"] for secret in platform["secretAsEnv"] for pair in secret["keyToEnv"]}
         assert keys == {"MINIO_ACCESS_KEY", "MINIO_SECRET_KEY", "SYNTRIAL_SALT"}
-        assert {one["name"] for one in container.get("env", [])} == {"SYNTRIAL_THREADS"}
+        assert {one["name"] for one in container.get("env", [])} == set(BY_PROCESSORS)
+
+
+def test_nothing_counts_the_processors_of_a_node_that_a_box_may_not_use(smoke):
+    for _, container, _ in boxes(smoke):
+        told = {one["name"]: one["value"] for one in container["env"]}
+        assert set(map(float, told.values())) == {container["resources"]["cpuLimit"]}
 
 
 def test_every_pod_bears_the_label_that_the_network_policy_selects(smoke):

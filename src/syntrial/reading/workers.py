@@ -43,7 +43,7 @@ def take_all(store: Store, files: list[File], side: int, config: IngestConfig, s
     Raises:
         DataError: a process was ended from outside, as happens when the memory is full.
     """
-    size = max(1, min(BATCH_FILES, BATCH_BYTES // (side * side), len(files) // (4 * workers())))
+    size = max(1, min(BATCH_FILES, BATCH_BYTES // (side * side), len(files) // (16 * workers())))
     batches = [(store, files[start : start + size], side, config, salt) for start in range(0, len(files), size)]
     if workers() == 1 or sum(file.size for file in files) < FEW_BYTES:
         for batch in batches:
