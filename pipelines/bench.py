@@ -10,6 +10,7 @@ import math
 import os
 import re
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -25,7 +26,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from pipelines.plan import box_threads
 from syntrial.config import IngestConfig, StudyConfig, load_study
 from syntrial.errors import DataError
 from syntrial.imageset import ImageSet
@@ -75,10 +75,10 @@ def add_to(commands: Any) -> None:
 
 def bench(flags: argparse.Namespace) -> int:
     """Prints each figure as soon as it is known. Returns the exit code."""
+    from pipelines.plan import box_threads
     from syntrial import machine
 
-    for name in ("SYNTRIAL_THREADS", "OPENBLAS_NUM_THREADS"):  # as a run does for its boxes
-        os.environ[name] = box_threads()
+    os.environ.update(SYNTRIAL_THREADS=box_threads(), OPENBLAS_NUM_THREADS="1")  # as a run does for its boxes
     device = machine.device()
     study = load_study(flags.study or f"studies/{'paper' if device.type == 'cuda' else 'quick'}.yaml")
     about = machine.description(device)
@@ -249,10 +249,10 @@ def _enlarge(path: Path, target: Path) -> None:
 
 
 def _some(source: Path, folder: Path, files: int) -> Path:
-    """A folder of links to some of the files."""
+    """Some of the files."""
     for path in _evenly(source, files):
         (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
-        (folder / path.parent.name / path.name).symlink_to(path)
+        shutil.copy(path, folder / path.parent.name)
     return folder
 
 

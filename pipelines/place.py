@@ -26,7 +26,7 @@ OPTIONAL = (
     "SYNTRIAL_PUSHGATEWAY",
 )
 LABEL = ("app.kubernetes.io/part-of", "syntrial")
-BY_PROCESSORS = ("SYNTRIAL_THREADS", "SYNTRIAL_WORKERS", "OPENBLAS_NUM_THREADS")  # what would count the node's
+BY_PROCESSORS = ("SYNTRIAL_THREADS", "SYNTRIAL_WORKERS")  # what would count the node's
 LONGEST_S = "604800s"  # the engine counts it from the first try, and stops retrying after an hour unless told
 
 
@@ -129,6 +129,7 @@ def _on_nodes(task: dsl.PipelineTask, gpus: Gpus, uses_gpu: bool) -> None:
         kubernetes.add_node_affinity(task, match_expressions=[away])
         return
     task.set_accelerator_type(gpus.resource).set_accelerator_limit(gpus.count)
+    task.set_env_variable("SYNTRIAL_DEVICE", "cuda")  # a GPU that torch cannot use is an error, not a month on the CPU
     for key, value in gpus.node_selector.items():
         kubernetes.add_node_selector(task, key, value)
     for toleration in gpus.tolerations:

@@ -68,7 +68,8 @@ def _engine(folder: Path, store: Path, plan: list[Planned], lock: int) -> int:
     environment = {
         "SYNTRIAL_CHECKPOINTS": str(store / "checkpoints"),
         **os.environ,
-        **dict.fromkeys(("SYNTRIAL_THREADS", "OPENBLAS_NUM_THREADS"), box_threads()),
+        "SYNTRIAL_THREADS": box_threads(),
+        "OPENBLAS_NUM_THREADS": "1",  # a process without threads can be copied, which is how ingest gets its workers
         "SYNTRIAL_PROGRESS": str(folder / "progress"),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH", "")])),
     }

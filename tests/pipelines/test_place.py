@@ -70,6 +70,7 @@ def test_light_boxes_keep_away_from_gpu_nodes(smoke):
 def test_without_gpus_training_runs_on_any_node_and_asks_for_none(tmp_path):
     for _, container, platform in boxes(package(tmp_path, place=load_place(PLACE, gpus=0))):
         assert "accelerator" not in container["resources"]
+        assert "SYNTRIAL_DEVICE" not in {one["name"] for one in container["env"]}
         assert "tolerations" not in platform and "nodeSelector" not in platform
 
 
@@ -101,16 +102,19 @@ def test_every_box_is_tried_again_without_the_engines_hour_of_patience(smoke):
 
 
 def test_keys_come_by_reference_and_stand_nowhere(smoke):
-    for _, container, platform in boxes(smoke):
+    for name, container, platform in boxes(smoke):
         keys = {pair["envVar"] for secret in platform["secretAsEnv"] for pair in secret["keyToEnv"]}
         assert keys == {"MINIO_ACCESS_KEY", "MINIO_SECRET_KEY", "SYNTRIAL_SALT"}
-        assert {one["name"] for one in container.get("env", [])} == set(BY_PROCESSORS)
+        assert {one["name"] for one in container.get("env", [])} == {
+            *BY_PROCESSORS,
+            *(["SYNTRIAL_DEVICE"] if name in TRAINS else []),
+        }
 
 
 def test_nothing_counts_the_processors_of_a_node_that_a_box_may_not_use(smoke):
     for _, container, _ in boxes(smoke):
         told = {one["name"]: one["value"] for one in container["env"]}
-        assert set(map(float, told.values())) == {container["resources"]["cpuLimit"]}
+        assert {float(told[name]) for name in BY_PROCESSORS} == {container["resources"]["cpuLimit"]}
 
 
 def test_every_pod_bears_the_label_that_the_network_policy_selects(smoke):

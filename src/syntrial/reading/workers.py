@@ -17,7 +17,7 @@ from syntrial.errors import ConfigError, DataError
 from syntrial.reading.archives import File, Store
 from syntrial.reading.decode import Taken, strict, take
 
-FEW_BYTES = 2**23  # of files; for fewer, starting processes takes longer than the work
+FEW_BYTES = 2**22  # of files; for fewer, starting processes takes longer than the work
 BATCH_FILES, BATCH_BYTES = 32, 2**22  # that one process gets, and hands back, at once
 
 Batch = tuple[Store, list[File], int, IngestConfig, str]
