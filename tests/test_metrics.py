@@ -1,4 +1,7 @@
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -213,3 +216,26 @@ def test_what_cannot_be_judged_is_refused_by_name(sentence):
 def test_weights_that_leave_nothing_to_judge_are_refused(weights):
     with pytest.raises(DegenerateError):
         metrics.auroc([[0.9, 0.1], [0.3, 0.7], [0.8, 0.2]], [0, 1, 0], weights)
+
+
+BITS = """
+import numpy as np
+from syntrial import metrics
+rng = np.random.default_rng(0)
+prob_N, label_N = rng.random(20_000), np.arange(20_000) % 2
+print(metrics.log_loss(np.stack([prob_N, 1 - prob_N], axis=1), label_N).hex())
+"""
+
+
+def test_the_bits_do_not_hang_on_the_threads_of_numpy():
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", BITS],
+            env={**os.environ, "OPENBLAS_NUM_THREADS": str(threads)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in (1, 2)
+    }
+    assert len(printed) == 1

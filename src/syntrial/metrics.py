@@ -284,7 +284,8 @@ def _once(
 
 
 def _mean(value_N: Floats, weight_RN: NDArray[Any]) -> Floats:
-    mean_R: Floats = weight_RN @ value_N / weight_RN.sum(axis=1)
+    # Not `@`, whose last bits hang on how many threads the library of linear algebra has.
+    mean_R: Floats = np.einsum("rn,n->r", weight_RN, value_N) / weight_RN.sum(axis=1)
     return mean_R
 
 

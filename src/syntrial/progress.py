@@ -152,6 +152,8 @@ class Progress:
 
     def skip_to(self, done: int) -> None:
         """A cut training goes on from here: what was done before counts as done, but not as speed."""
+        if done > self.done:
+            _say(f"{name_of(self.box, self.labels)}: goes on from {done / max(1, self.total):.0%}")
         self._found += done - self.done
         self.done = done
 

@@ -162,8 +162,9 @@ def _spread(difference_S: Floats, resampled_SR: Floats, groups: int) -> tuple[fl
     seeds = len(difference_S)
     if seeds == 1:
         return float(resampled_SR.std(ddof=1)), groups - 1
-    covariance_SS = np.cov(resampled_SR)
-    of_patients = max(0.0, float(covariance_SS.sum() - np.trace(covariance_SS)) / (seeds * (seeds - 1)))
+    # The variance of a sum is the sum of all variances and covariances.
+    covariances = float(resampled_SR.sum(axis=0).var(ddof=1) - resampled_SR.var(axis=1, ddof=1).sum())
+    of_patients = max(0.0, covariances / (seeds * (seeds - 1)))
     of_seeds = float(difference_S.var(ddof=1)) / seeds
     total = of_seeds + of_patients
     if total == 0:
