@@ -24,7 +24,9 @@ OVER = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 STOPPED = ("CANCELING", "CANCELED")
 PAGE = 20  # runs asked for at a time: each comes with all its tasks
 TAIL = 25  # lines of a log
-LAUNCHER = re.compile(r"[IWEF][0-9]{4} [0-9:.]+ +[0-9]+ \w+\.go:[0-9]+\]")  # Kubeflow's own lines around the box's
+# Kubeflow's own lines around the box's, and what the box was told, as JSON.
+LAUNCHER = re.compile(r"^[IWEF][0-9]{4} [0-9:.]+ +[0-9]+ \w+\.go:[0-9]+\].*\n?", re.MULTILINE)
+EXECUTOR = re.compile(r"^\[KFP Executor [^]]*\]: .*\n(?:\{\n(?:[ }].*\n)*?\}\n)?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,8 @@ class Runs:
         return Look(run, workflow.boxes(kept, names), kept)
 
     def log(self, run_id: str, pod: str) -> list[str]:
-        """What the box in a pod said."""
-        return [line for line in self._said(run_id, pod).rstrip().splitlines() if not LAUNCHER.match(line)]
+        """What the box in a pod said, without Kubeflow's own lines around it."""
+        return EXECUTOR.sub("", LAUNCHER.sub("", self._said(run_id, pod))).rstrip().splitlines()
 
     def output(self, look: Look, path: str, name: str) -> str:
         """The URI of what a box made, in this run or in that from which the cache has it; "" where nobody knows.

@@ -219,6 +219,14 @@ def test_of_a_log_with_a_traceback_nothing_before_it_is_shown_and_nothing_of_the
     assert "inputs" not in told
 
 
+def test_what_a_box_was_told_is_not_what_it_said(kubeflow, waited, capsys):
+    told = '{\n    "inputs": {\n    },\n    "outputs": {}\n}\n'
+    executor = "[KFP Executor 2026-11-23 12:52:30,456 INFO]: "
+    kubeflow.play = Play(fails=DIVIDE, log=f"{executor}Looking\n{executor}Got executor_input:\n{told}Killed\n")
+    waited()
+    assert "divide failed: main: Error (exit code 1)\n    Killed\nrun " in capsys.readouterr().err
+
+
 def test_a_box_that_failed_by_somebodys_choice_says_so_in_a_sentence(kubeflow, waited, capsys):
     log = "Traceback (most recent call last):\nsyntrial.errors.LeakError: patient 3 is in train and in test\nmore"
     kubeflow.play = Play(fails=DIVIDE, log=log)
