@@ -1,6 +1,7 @@
 """`python -m pipelines COMMAND`: one set of flags for every way to run a study."""
 
 import argparse
+import os
 import sys
 
 from pipelines import bench, compile, run, schedule, status, submit
@@ -15,10 +16,15 @@ def main(words: list[str] | None = None) -> int:
         module.add_to(commands)
     flags = parser.parse_args(words)
     try:
-        return int(flags.command(flags))
+        code = int(flags.command(flags))
+        sys.stdout.flush()
+        return code
     except SyntrialError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read this, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

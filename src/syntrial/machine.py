@@ -39,7 +39,8 @@ def device() -> torch.device:
         torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError):
         raise ConfigError(
-            f"SYNTRIAL_DEVICE is {wanted!r}, which this machine does not have; cpu always works"
+            f"SYNTRIAL_DEVICE is {wanted!r}, which this machine does not have, or has with a driver that torch "
+            f"{torch.__version__} cannot use; cpu always works"
         ) from None
     if chosen.type == "cuda":
         # Not torch.use_deterministic_algorithms, which imports torch's compiler: four seconds a box. On a CPU

@@ -1,7 +1,11 @@
 """What runs on a cluster, by whatever name a person gives it, and an end to it."""
 
+import os
+import subprocess
+
 import pytest
 from kfp_server import Play
+from local_runs import ROOT, command, environment
 
 from pipelines.__main__ import main
 
@@ -110,3 +114,14 @@ def test_a_run_that_is_over_cannot_be_ended(kubeflow, begin, capsys):
     run.state = "SUCCEEDED"
     assert main(["cancel", run.id]) == 2
     assert "has succeeded; there is nothing to end" in capsys.readouterr().err
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(kubeflow, begin):
+    begin()
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        command("status"), cwd=ROOT, env=environment(), stdout=write, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
