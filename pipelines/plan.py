@@ -93,7 +93,7 @@ def guessed(study: StudyConfig) -> Speed:
     gan, classifier = study.gans.simple, study.classifier
     return Speed(
         gan=350 * (64 / study.side) ** 2 * (16 / gan.width) ** 1.4,
-        cnn=550 * (64 / study.side) ** 2 * (16 / classifier.width),
+        cnn=850 * (64 / study.side) ** 2 * (16 / classifier.width),
     )
 
 

@@ -269,7 +269,7 @@ def watch(progress_folder: Path, engine: subprocess.Popen[Any], plan: list[Plann
 def _follow(engine: subprocess.Popen[Any], tail: Tail, board: Board, out: TextIO) -> int:
     began_s, share = time.monotonic(), 0.0
     images = sum(planned.units for planned in board.plan)
-    guess_s = sum(planned.weight_s for planned in board.plan)
+    guess_s = needed_s(board.plan, AT_ONCE)
     _say(
         out,
         f"{len(board.plan)} boxes, {images:,} images to be processed, about {duration(guess_s)} if nothing is done yet",
