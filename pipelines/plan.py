@@ -12,14 +12,13 @@ from dataclasses import dataclass, replace
 
 from pipelines.counts import Counts
 from pipelines.graph import ALL, FACES, kinds_of
-from pipelines.watch import Planned
+from pipelines.watch import AT_ONCE, Planned
 from syntrial.arms import ARMS
 from syntrial.config import CnnConfig, GanConfig, StudyConfig
 
 PROTOCOLS = ("as_printed", "held_out")
 START_S = 3.0  # of a box that imports torch, on the slower of the machines at hand
 LIGHT_S = 1.0
-AT_ONCE = 2  # boxes of a loop that run side by side here
 EVALUATION = 0.35  # a look at an image without learning from it costs about a third of a step
 
 
@@ -42,16 +41,6 @@ def planned(study: StudyConfig, counts: Counts, speed: Speed) -> list[Planned]:
     ]
     before = [real, second, *faces, *trials, *_full_size(study, counts, speed)]
     return [*before, _light("report", {}, 0, before)]
-
-
-def needed_s(boxes: list[Planned], at_once: int) -> float:
-    """Seconds until the last box ends, when `at_once` boxes of a loop run side by side."""
-    looped = sum(
-        box.weight_s
-        for box in boxes
-        if box.labels.get("protocol") and box.box in ("train_gan", "synthesize", "train_cnn")
-    )
-    return sum(box.weight_s for box in boxes) - looped + looped / at_once
 
 
 def images_shown(boxes: list[Planned], verb: str) -> int:

@@ -19,8 +19,8 @@ from typing import Any, TextIO
 from pipelines.counts import Counts, counted
 from pipelines.flags import add_study, uris_of
 from pipelines.graph import arguments_of
-from pipelines.plan import AT_ONCE, box_threads, guessed, images_shown, measure, needed_s, planned
-from pipelines.watch import Planned, watch
+from pipelines.plan import box_threads, guessed, images_shown, measure, planned
+from pipelines.watch import AT_ONCE, Planned, needed_s, watch
 from syntrial import atomic
 from syntrial.config import StudyConfig, load_study
 from syntrial.errors import DataError, SyntrialError

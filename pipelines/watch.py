@@ -24,6 +24,7 @@ from typing import Any, Protocol, TextIO
 
 from syntrial.progress import Bars, Event, draws_bars, duration, name_of, watching
 
+AT_ONCE = 2  # boxes of a loop that run side by side here
 POLL_S = 0.25
 LINE_EVERY_S = 15.0  # without a terminal
 GRACE_S = 5.0  # between asking the engine to end and ending it
@@ -50,6 +51,16 @@ class Planned:
     @property
     def name(self) -> str:
         return name_of(self.box, self.labels)
+
+
+def needed_s(boxes: list[Planned], at_once: int) -> float:
+    """Seconds until the last box ends, when `at_once` boxes of a loop run side by side."""
+    looped = sum(
+        box.weight_s
+        for box in boxes
+        if box.labels.get("protocol") and box.box in ("train_gan", "synthesize", "train_cnn")
+    )
+    return sum(box.weight_s for box in boxes) - looped + looped / at_once
 
 
 @dataclass
