@@ -15,12 +15,11 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipelines.images import RECIPES, ROOT, names_of
+from pipelines.images import RECIPES, REGISTRY, ROOT, names_of
 from syntrial import __version__
 from syntrial.errors import ConfigError, SyntrialError
 
 HERE = "localhost"  # the registry that is none: what is built for it stays with the builder
-REGISTRY = re.compile(r"(localhost|[\w.-]+[.:][\w.-]+)(/[a-z0-9._-]+)*")
 
 # What each builder is asked to see whether it works, how it builds, and how it pushes. Zstandard packs gigabytes of
 # torch in a fraction of gzip's time; docker has no such choice. Provenance would make a list of each image.

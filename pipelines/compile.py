@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from pipelines.compiled import compiled
 from pipelines.flags import add_study, uris_of
 from pipelines.place import add_place, load_place
+from syntrial import atomic, storage
 from syntrial.config import load_study
 from syntrial.errors import DataError
 
@@ -31,10 +31,15 @@ def compile_study(flags: argparse.Namespace) -> int:
     target = Path(flags.output or f"{study.name}.yaml")
     with tempfile.TemporaryDirectory() as scratch:
         place = load_place(flags.place, flags.gpus)
-        package = compiled(study, place, uris_of(flags, study), Path(scratch))
+        package = compiled(study, place, _remote(uris_of(flags, study)), Path(scratch))
         try:
-            shutil.copyfile(package.path, target)
+            atomic.write_bytes(target, package.path.read_bytes())
         except OSError as error:
             raise DataError(f"{target} cannot be written: {error.strerror}") from None
     print(f"{target}: pipeline code {package.code}", file=sys.stderr)
     return 0
+
+
+def _remote(uris: dict[str, str]) -> dict[str, str]:
+    """What a package may state; where images lie on this machine is nobody else's business, and no pod's."""
+    return {name: uri if storage.is_remote(uri or ".") else "" for name, uri in uris.items()}

@@ -16,6 +16,7 @@ from pipelines.images import TRAINS
 from pipelines.place import Gpus
 from pipelines.plan import PROTOCOLS, guessed, images_shown, planned
 from pipelines.watch import Planned
+from pipelines.workflow import value_of
 from syntrial.checkpoint import EVERY_S
 from syntrial.config import StudyConfig
 
@@ -91,17 +92,11 @@ def _pods(spec: dict[str, Any], tasks: dict[str, Any], arguments: dict[str, Any]
         if "dag" not in component:
             total += 2
             continue
-        given = {name: _value(one, arguments) for name, one in task.get("inputs", {}).get("parameters", {}).items()}
+        given = {name: value_of(one, arguments) for name, one in task.get("inputs", {}).get("parameters", {}).items()}
         inside = 1 + _pods(spec, component["dag"]["tasks"], given)
         loop = task.get("parameterIterator")
         total += 1 + inside * len(given[loop["items"]["inputParameter"]]) if loop else inside
     return total
-
-
-def _value(one: dict[str, Any], arguments: dict[str, Any]) -> Any:
-    if "componentInputParameter" in one:
-        return arguments.get(one["componentInputParameter"])
-    return one.get("runtimeValue", {}).get("constant")
 
 
 def _gpu_s(study: StudyConfig, box: Planned, networks: Networks, gpus: Gpus) -> float:

@@ -8,10 +8,12 @@ one tag for each of its boxes: where only the report's code has changed, only re
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 from syntrial.codehash import imports_of, sources
 
+REGISTRY = re.compile(r"(localhost|[a-zA-Z0-9_.-]+[.:][a-zA-Z0-9_.-]+)(/[a-z0-9._-]+)*")
 ROOT = Path(__file__).parents[1]
 TRAINS = frozenset({"train_gan", "synthesize", "train_cnn"})  # boxes that need torch
 COMMAND = "cli"  # no box: whatever else runs the command `syntrial` in the light image

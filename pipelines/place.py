@@ -7,24 +7,22 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from kfp import dsl, kubernetes
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pipelines.images import TRAINS, image_of
+from pipelines.images import REGISTRY, TRAINS, image_of
 from syntrial.config import Config, setting, stated
 
+READS = {"digest", "ingest"}  # boxes that read what a person named, wherever it lies
+STORES = {*READS, "train_gan", "train_cnn"}  # boxes that speak with the store themselves: data, checkpoints
 KEYS = {"accesskey": "MINIO_ACCESS_KEY", "secretkey": "MINIO_SECRET_KEY"}  # of the store's Secret -> environment
 SALT = {"salt": "SYNTRIAL_SALT"}  # an optional key of the same Secret: what DICOM's patients are hashed with
-NEEDED = ("MINIO_ENDPOINT", "MINIO_SECURE", "SYNTRIAL_CHECKPOINT_URI")  # of the store's ConfigMap
-OPTIONAL = (
-    "MINIO_REGION",
-    "SYNTRIAL_CHECKPOINT_EVERY_S",
-    "SYNTRIAL_METRICS_HOST",
-    "SYNTRIAL_METRICS_PORT",
-    "SYNTRIAL_PUSHGATEWAY",
-)
+S3 = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION")
+ADDRESS = ("MINIO_ENDPOINT", "MINIO_SECURE", "SYNTRIAL_CHECKPOINT_URI")  # of the store's ConfigMap
+MANNERS = ("MINIO_REGION", "SYNTRIAL_CHECKPOINT_EVERY_S", "SYNTRIAL_STORAGE_PATIENCE_S")  # likewise, if they are there
+GAUGES = ("SYNTRIAL_METRICS_HOST", "SYNTRIAL_METRICS_PORT", "SYNTRIAL_PUSHGATEWAY")  # likewise
 LABEL = ("app.kubernetes.io/part-of", "syntrial")
 BY_PROCESSORS = ("SYNTRIAL_THREADS", "SYNTRIAL_WORKERS")  # what would count the node's
 LONGEST_S = "604800s"  # the engine counts it from the first try, and stops retrying after an hour unless told
@@ -39,20 +37,39 @@ class Stage(Config):
     timeout_s: int = setting(6 * 3600, "s; a try that takes longer is ended", "ours", ge=60)
     retries: int = setting(3, "further tries after a failure, an eviction or a lost node", "ours", ge=0, le=100)
 
+    @model_validator(mode="after")
+    def _may_use_what_it_asks_for(self) -> Self:
+        if self.cpu > self.cpu_limit:
+            raise ValueError(f"cpu is {self.cpu:g} and cpu_limit {self.cpu_limit:g}; a box may use what it asks for")
+        return self
+
+
+class Toleration(Config):
+    """A taint that a pod does not mind, as Kubernetes has it."""
+
+    key: str = setting("", "of the taint; empty with the operator Exists: all", "Kubernetes")
+    operator: Literal["Exists", "Equal"] = setting("Equal", "whether the value counts", "Kubernetes")
+    value: str = setting("", "of the taint", "Kubernetes")
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = setting("", "empty: all", "Kubernetes")
+
 
 class Gpus(Config):
     """GPUs of each training box, and what nodes have that offer them."""
 
-    count: int = setting(1, "GPUs of a training box; 0: it runs on CPUs, on any node", "ours", ge=0, le=16)
+    count: int = setting(
+        1, "GPUs of a training box; 0: it runs on CPUs, where boxes without torch do", "ours", ge=0, le=1
+    )
     resource: str = setting("nvidia.com/gpu", "the name under which nodes offer them", "NVIDIA's device plugin")
     node_selector: dict[str, str] = setting({}, "labels that a GPU node must have", "ours")
-    tolerations: list[dict[str, str]] = setting(
-        [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+    tolerations: list[Toleration] = setting(
+        [Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")],
         "taints of GPU nodes that training boxes tolerate",
         "the usual taint of GPU nodes",
     )
     node_label: str = setting(
-        "nvidia.com/gpu.present", "label of GPU nodes, which light boxes keep away from", "NVIDIA's feature discovery"
+        "nvidia.com/gpu.present",
+        "label of nodes that boxes without a GPU keep away from; empty: of none, for clusters that have no others",
+        "NVIDIA's feature discovery",
     )
     shared_memory: str = setting("1Gi", "size of /dev/shm beside a GPU", "ours", pattern=r"^[0-9]+(Mi|Gi)$")
     tflops: float = setting(
@@ -66,13 +83,23 @@ class Gpus(Config):
 class Place(Config):
     """A cluster, as far as boxes care."""
 
-    registry: str = setting("localhost", "where images come from; the environment's REGISTRY overrules", "ours")
+    registry: str = setting(
+        "localhost",
+        "where images come from, HOST[:PORT][/PATH]; the environment's REGISTRY overrules",
+        "ours",
+        pattern=f"^{REGISTRY.pattern}$",
+    )
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = setting(
         "IfNotPresent", "a tag says what is in an image, so one that is here is right", "ours"
     )
     image_pull_secrets: list[str] = setting([], "names of Secrets for the registry", "ours")
-    service_account: str = setting("syntrial", "that the boxes run under", "k8s/")
+    service_account: str = setting(
+        "syntrial", "that the boxes run under; under another k8s/ gives them no read-only root", "k8s/"
+    )
     store: str = setting("syntrial-store", "name of the ConfigMap and of the Secret of the object store", "k8s/")
+    data_secret: str = setting(
+        "", f"name of a Secret for s3:// data, whose keys are any of {', '.join(S3)}; empty: public data", "ours"
+    )
     light: Stage = Field(default_factory=Stage)  # boxes without torch
     train: Stage = Field(default_factory=Stage)
     gpus: Gpus = Field(default_factory=Gpus)
@@ -95,9 +122,10 @@ def load_place(path: str | Path, gpus: int | None = None) -> Place:
     content = stated(Path(path), "place", "k8s/place.yaml is one") if str(path) else {}
     if registry := os.environ.get("REGISTRY"):
         content["registry"] = registry
-    if gpus is not None:
-        content["gpus"] = {**content.get("gpus", {}), "count": gpus}
-    return Place.of(content, where=Path(path).name)
+    place = Place.of(content, where=Path(path).name)
+    if gpus is None:
+        return place
+    return place.model_copy(update={"gpus": Gpus.of(place.gpus.model_dump(), where="--gpus", count=gpus)})
 
 
 def placed(place: Place) -> Callable[[dsl.PipelineTask], None]:
@@ -109,7 +137,8 @@ def placed(place: Place) -> Callable[[dsl.PipelineTask], None]:
         task.set_container_image(image_of(box, place.registry))
         _allow(task, place.train if trains else place.light)
         _on_nodes(task, place.gpus, uses_gpu=trains and place.gpus.count > 0)
-        _connect(task, place)
+        _connect(task, place, box)
+        _secure(task, place)
 
     return put
 
@@ -125,25 +154,39 @@ def _allow(task: dsl.PipelineTask, stage: Stage) -> None:
 
 def _on_nodes(task: dsl.PipelineTask, gpus: Gpus, uses_gpu: bool) -> None:
     if not uses_gpu:
-        away = {"key": gpus.node_label, "operator": "DoesNotExist"}
-        kubernetes.add_node_affinity(task, match_expressions=[away])
+        if gpus.node_label:
+            away = {"key": gpus.node_label, "operator": "DoesNotExist"}
+            kubernetes.add_node_affinity(task, match_expressions=[away])
         return
     task.set_accelerator_type(gpus.resource).set_accelerator_limit(gpus.count)
     task.set_env_variable("SYNTRIAL_DEVICE", "cuda")  # a GPU that torch cannot use is an error, not a month on the CPU
     for key, value in gpus.node_selector.items():
         kubernetes.add_node_selector(task, key, value)
     for toleration in gpus.tolerations:
-        kubernetes.add_toleration(task, **toleration)
+        kubernetes.add_toleration(task, **toleration.model_dump(exclude_unset=True))
     kubernetes.empty_dir_mount(
         task, volume_name="shm", mount_path="/dev/shm", medium="Memory", size_limit=gpus.shared_memory
     )
 
 
-def _connect(task: dsl.PipelineTask, place: Place) -> None:
-    kubernetes.use_secret_as_env(task, place.store, KEYS)
-    kubernetes.use_secret_as_env(task, place.store, SALT, optional=True)
-    kubernetes.use_config_map_as_env(task, place.store, {name: name for name in NEEDED})
-    kubernetes.use_config_map_as_env(task, place.store, {name: name for name in OPTIONAL}, optional=True)
+def _connect(task: dsl.PipelineTask, place: Place, box: str) -> None:
+    """Each box gets the keys that it needs, by reference, and no others."""
+    kubernetes.use_config_map_as_env(task, place.store, _same(GAUGES), optional=True)
+    if box in STORES:
+        kubernetes.use_secret_as_env(task, place.store, KEYS)
+        kubernetes.use_config_map_as_env(task, place.store, _same(ADDRESS))
+        kubernetes.use_config_map_as_env(task, place.store, _same(MANNERS), optional=True)
+    if box in READS:
+        kubernetes.use_secret_as_env(task, place.store, SALT, optional=True)
+    if box in READS and place.data_secret:
+        kubernetes.use_secret_as_env(task, place.data_secret, _same(S3), optional=True)
+
+
+def _same(names: tuple[str, ...]) -> dict[str, str]:
+    return {name: name for name in names}
+
+
+def _secure(task: dsl.PipelineTask, place: Place) -> None:
     kubernetes.empty_dir_mount(task, volume_name="tmp", mount_path="/tmp")  # all else may be read-only
     kubernetes.set_security_context(task, run_as_non_root=True)
     kubernetes.add_pod_label(task, *LABEL)  # by which k8s/ limits what it may call

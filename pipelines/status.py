@@ -38,7 +38,10 @@ def status(flags: argparse.Namespace) -> int:
     runs = Runs(kubeflow)
     if not flags.run:
         experiment = kubeflow.experiment(flags.experiment) if flags.experiment else ""
-        _show_runs(runs, experiment, pipeline_id(kubeflow))
+        pipeline = pipeline_id(kubeflow)
+        if not pipeline:
+            raise KubeflowError("nothing has been submitted to this Kubeflow yet; python -m pipelines submit does it")
+        _show_runs(runs, experiment, pipeline)
         return 0
     look = runs.look(runs.find(flags.run)["run_id"])
     _show(look)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -22,12 +23,13 @@ from pipelines.follow import follow
 from pipelines.place import Place, add_place, load_place
 from pipelines.results import add_report, show_results
 from pipelines.runs import RUNS, Look, Runs, why_failed
-from syntrial import __version__, storage
+from syntrial import __version__, generation, storage
 from syntrial.config import StudyConfig, load_study
 from syntrial.errors import ConfigError
 from syntrial.places import StorageError
 
 PIPELINES = "/apis/v2beta1/pipelines"
+CHECKPOINTS = "minio://syntrial/checkpoints"  # where boxes keep them; SYNTRIAL_CHECKPOINT_URI names another place
 EVERY_S = 5.0  # between two looks at a run
 
 
@@ -46,7 +48,8 @@ def add_to(commands: Any) -> None:
     add_shared(parser)
     parser.add_argument("--dry-run", action="store_true", help="say what would happen, and send nothing")
     parser.add_argument("--wait", action="store_true", help="show the run until it is over, then its table")
-    parser.add_argument("--every", type=float, default=EVERY_S, metavar="SECONDS", help="between looks (%(default)s)")
+    parser.add_argument("--every", type=seconds, default=EVERY_S, metavar="SECONDS", help="between looks (%(default)s)")
+    parser.add_argument("--fresh", action="store_true", help="compute everything anew; what is cached is forgotten")
     add_report(parser)
     parser.set_defaults(command=submit)
 
@@ -59,6 +62,14 @@ def add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--experiment", default="", help="that the runs belong to (default: the study's name)")
 
 
+def seconds(text: str) -> float:
+    """A pause that neither hurries nor never ends."""
+    value = float(text)
+    if not 0 < value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is no pause; it is more than 0 and at most 3600 seconds")
+    return value
+
+
 def submit(flags: argparse.Namespace) -> int:
     """Begins a run. Returns the exit code: 1 when it was waited for and did not succeed, 130 after Ctrl-C, which leaves
     the run alone.
@@ -68,6 +79,8 @@ def submit(flags: argparse.Namespace) -> int:
             return _dry_run(flags, Path(scratch))
         kubeflow = connect(flags)
         begun = prepared(flags, Path(scratch))
+        if flags.fresh:
+            generation.begin(os.environ.get("SYNTRIAL_CHECKPOINT_URI") or CHECKPOINTS)
         run = begin(kubeflow, begun, flags.experiment or begun.study.name)
     name = run["display_name"]
     print(f"run {name} ({run['run_id']}) of pipeline code {begun.package.code}", file=sys.stderr)

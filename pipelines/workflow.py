@@ -173,7 +173,7 @@ def _inside(spec: Json, dag: Json, given: Json, path: str, above: str) -> Iterat
         if "dag" not in component:
             yield f"{path}.{key}", f"{above}{name}"
             continue
-        inner = {one: _value(where, given) for one, where in task.get("inputs", {}).get("parameters", {}).items()}
+        inner = {one: value_of(where, given) for one, where in task.get("inputs", {}).get("parameters", {}).items()}
         inner = {**_defaults(component), **{one: value for one, value in inner.items() if value is not None}}
         if "parameterIterator" not in task:
             yield from _inside(spec, component["dag"], inner, f"{path}.{key}", f"{above}{name} / ")
@@ -197,7 +197,8 @@ def _defaults(component: Json) -> Json:
     return {name: one["defaultValue"] for name, one in parameters.items() if "defaultValue" in one}
 
 
-def _value(where: Json, given: Json) -> Any:
+def value_of(where: Json, given: Json) -> Any:
+    """What a parameter of a task in a package is, where those of its graph are given."""
     if "componentInputParameter" in where:
         return given.get(where["componentInputParameter"])
     return where.get("runtimeValue", {}).get("constant")

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import yaml
 from pydantic import (
@@ -521,6 +521,8 @@ def _sentence(cls: type[Config], problem: Any, where: str) -> str:
         name = str(problem["loc"][-1])
         return f"{prefix}{section or 'a study'} has no {name!r}; {_hint(name, known)}"
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "model_type":
+        message = "it needs settings by name"
     if problem["type"] == "value_error":
         return f"{prefix}{place + '.' if place else ''}{message}"
     return f"{prefix}{place} is {problem['input']!r}; {message[0].lower()}{message[1:]}"
@@ -534,6 +536,7 @@ def _hint(name: str, known: list[str]) -> str:
 def _section(cls: type[Config], path: tuple[Any, ...]) -> tuple[str, list[str]]:
     current: Any = cls
     for part in path:
-        current = current.model_fields[part].annotation
+        # One of a list, or one of its own settings.
+        current = get_args(current)[0] if isinstance(part, int) else current.model_fields[part].annotation
     names = list(current.model_fields)
     return ".".join(map(str, path)), names + (["all"] if current is GansConfig else [])

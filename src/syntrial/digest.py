@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from syntrial import storage
+from syntrial.generation import generation
 from syntrial.places import place_of
 from syntrial.reading.layouts import is_manifest, listed
 
@@ -17,13 +18,15 @@ def digest(*uris: str | Path) -> tuple[str, ...]:
     """Of each URI 64 hexadecimal digits, the same as long as nothing changes that `ingest` reads; "" for an empty one.
 
     Of a manifest all files that it names count as well. So does the salt in SYNTRIAL_SALT, which patients' numbers are
-    hashed with: its hash only, and nothing where there is none.
+    hashed with: its hash only, and nothing where there is none. So does, of data in an object store, the generation of
+    the store in SYNTRIAL_CHECKPOINT_URI.
 
     Raises:
         DataError: nothing is there, or it cannot be read.
         StorageError: the object store is gone or refuses.
     """
-    return tuple(_salted(_content(uri)) if str(uri) else "" for uri in uris)
+    beside = [_salt(), _generation(uris)]
+    return tuple(_joined(_content(uri), *filter(None, beside)) if str(uri) else "" for uri in uris)
 
 
 def _content(uri: str | Path) -> str:
@@ -34,9 +37,16 @@ def _content(uri: str | Path) -> str:
     return storage.digest_of([("", path), *files])
 
 
-def _salted(content: str) -> str:
+def _salt() -> str:
     salt = os.environ.get("SYNTRIAL_SALT", "")
-    if not salt:
-        return content
-    hashed = hashlib.sha256(b"salt" + os.fsencode(salt)).hexdigest()
-    return hashlib.sha256(f"{content} {hashed}".encode()).hexdigest()
+    return hashlib.sha256(b"salt" + os.fsencode(salt)).hexdigest() if salt else ""
+
+
+def _generation(uris: tuple[str | Path, ...]) -> str:
+    store = os.environ.get("SYNTRIAL_CHECKPOINT_URI", "")
+    is_asked = storage.is_remote(store or ".") and any(storage.is_remote(uri) for uri in uris if str(uri))
+    return generation(store) if is_asked else ""
+
+
+def _joined(content: str, *beside: str) -> str:
+    return hashlib.sha256(" ".join((content, *beside)).encode()).hexdigest() if beside else content

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 
@@ -17,6 +18,7 @@ from pipelines import submit
 from pipelines.__main__ import main
 from pipelines.client import connect
 from pipelines.runs import Runs
+from syntrial.generation import generation
 from syntrial.reporting import table
 from tests.fake_scores import results_in
 
@@ -64,6 +66,21 @@ def test_a_run_gets_the_code_the_arguments_and_the_account(kubeflow, data, capsy
     assert run.made["service_account"] == "syntrial"
     (experiment,) = kubeflow.experiments.values()
     assert (experiment["display_name"], run.made["display_name"].rpartition("-")[0][:4]) == ("tiny", "tiny")
+
+
+def test_fresh_begins_a_new_generation_of_the_store_before_the_run(kubeflow, data):
+    assert main(["submit", *STUDY, *data]) == 0
+    assert generation("minio://syntrial/checkpoints") == ""
+    assert main(["submit", *STUDY, *data, "--fresh"]) == 0
+    assert re.fullmatch("[0-9a-f]{16}", generation("minio://syntrial/checkpoints"))
+
+
+@pytest.mark.parametrize("pause", ["-1", "0", "nan", "1e9", "soon"])
+def test_a_pause_that_is_none_is_refused(pause, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["submit", "--every", pause])
+    assert ended.value.code == 2
+    assert pause in capsys.readouterr().err
 
 
 def test_the_same_code_is_uploaded_once_whatever_its_arguments(kubeflow, data):

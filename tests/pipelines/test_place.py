@@ -10,7 +10,7 @@ from local_runs import ROOT
 
 from pipelines.compiled import compiled
 from pipelines.images import TRAINS
-from pipelines.place import BY_PROCESSORS, load_place
+from pipelines.place import BY_PROCESSORS, READS, S3, STORES, load_place
 from syntrial.config import load_study
 from syntrial.errors import ConfigError
 
@@ -103,12 +103,20 @@ def test_every_box_is_tried_again_without_the_engines_hour_of_patience(smoke):
 
 def test_keys_come_by_reference_and_stand_nowhere(smoke):
     for name, container, platform in boxes(smoke):
-        keys = {pair["envVar"] for secret in platform["secretAsEnv"] for pair in secret["keyToEnv"]}
-        assert keys == {"MINIO_ACCESS_KEY", "MINIO_SECRET_KEY", "SYNTRIAL_SALT"}
+        keys = {pair["envVar"] for secret in platform.get("secretAsEnv", []) for pair in secret["keyToEnv"]}
+        own = {"MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"} if name in STORES else set()
+        assert keys == own | ({"SYNTRIAL_SALT"} if name in READS else set())
         assert {one["name"] for one in container.get("env", [])} == {
             *BY_PROCESSORS,
             *(["SYNTRIAL_DEVICE"] if name in TRAINS else []),
         }
+
+
+def test_keys_to_data_elsewhere_reach_the_boxes_that_read_them_alone(tmp_path):
+    place = load_place(PLACE).model_copy(update={"data_secret": "elsewhere"})
+    for name, _, platform in boxes(package(tmp_path, place=place)):
+        found = [secret for secret in platform.get("secretAsEnv", []) if secret["secretName"] == "elsewhere"]
+        assert [pair["envVar"] for secret in found for pair in secret["keyToEnv"]] == [*(S3 if name in READS else [])]
 
 
 def test_nothing_counts_the_processors_of_a_node_that_a_box_may_not_use(smoke):
@@ -171,6 +179,11 @@ def test_the_defaults_of_the_parameters_are_the_studys(tmp_path):
         ("gpu: {count: 1}", "has no 'gpu'; did you mean 'gpus'"),
         ("train: {memory: 8 GB}", "train.memory is '8 GB'"),
         ("gpus: {count: -1}", "gpus.count is -1"),
+        ("gpus: 1", "gpus is 1"),
+        ("gpus: {tolerations: [{key: gpu, operater: Exists}]}", "'operater'; did you mean 'operator'"),
+        ("gpus: {tolerations: [{key: gpu, effect: NoSchedul}]}", "'NoSchedul'"),
+        ("train: {cpu: 8}", "cpu is 8 and cpu_limit 2"),
+        ("registry: https://r.example/x", "registry is 'https://r.example/x'"),
         ("- a", "holds a list; a place is settings by name"),
     ],
 )
