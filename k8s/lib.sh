@@ -1,6 +1,8 @@
 # What deploy, undeploy and render have in common. They run in the root of the repository.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+KEPT=kfp-launcher-before-syntrial # the ConfigMap kfp-launcher as it was
+
 die() {
   echo "error: $1" >&2
   exit 2
@@ -31,6 +33,25 @@ namespace_of() {
   found=$(sed -n 's/^  namespace: //p' | sort -u)
   [[ $found =~ ^[a-z0-9-]+$ ]] || die "the overlay has not one namespace for all; its kustomization.yaml states it"
   echo "$found"
+}
+
+here() {
+  kubectl --namespace "$namespace" "$@"
+}
+
+# Whether Kubeflow's launcher finds artifacts by a ConfigMap that is not ours.
+has_their_launcher() {
+  local names
+  names=$(here get configmap -l app.kubernetes.io/part-of!=syntrial -o name) || exit 2
+  grep -qx configmap/kfp-launcher <<<"$names"
+}
+
+# copy FROM TO: what a ConfigMap holds, under another name.
+copy() {
+  local data
+  data=$(here get configmap "$1" -o jsonpath='{.data}')
+  printf '{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "%s"}, "data": %s}' "$2" "${data:-null}" |
+    here apply -f -
 }
 
 command -v ${KUBECTL:-kubectl} >/dev/null ||

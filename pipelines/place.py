@@ -21,8 +21,9 @@ KEYS = {"accesskey": "MINIO_ACCESS_KEY", "secretkey": "MINIO_SECRET_KEY"}  # of 
 SALT = {"salt": "SYNTRIAL_SALT"}  # an optional key of the same Secret: what DICOM's patients are hashed with
 S3 = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION")
 ADDRESS = ("MINIO_ENDPOINT", "MINIO_SECURE", "SYNTRIAL_CHECKPOINT_URI")  # of the store's ConfigMap
+CA = ("syntrial-ca", "/etc/syntrial-ca")  # an optional ConfigMap with a certificate, and where boxes find it
 MANNERS = ("MINIO_REGION", "SYNTRIAL_CHECKPOINT_EVERY_S", "SYNTRIAL_STORAGE_PATIENCE_S")  # likewise, if they are there
-GAUGES = ("SYNTRIAL_METRICS_HOST", "SYNTRIAL_METRICS_PORT", "SYNTRIAL_PUSHGATEWAY")  # likewise
+EVERYWHERE = ("SSL_CERT_FILE", "SYNTRIAL_METRICS_HOST", "SYNTRIAL_METRICS_PORT", "SYNTRIAL_PUSHGATEWAY")  # of any box
 LABEL = ("app.kubernetes.io/part-of", "syntrial")
 BY_PROCESSORS = ("SYNTRIAL_THREADS", "SYNTRIAL_WORKERS")  # what would count the node's
 LONGEST_S = "604800s"  # the engine counts it from the first try, and stops retrying after an hour unless told
@@ -171,7 +172,9 @@ def _on_nodes(task: dsl.PipelineTask, gpus: Gpus, uses_gpu: bool) -> None:
 
 def _connect(task: dsl.PipelineTask, place: Place, box: str) -> None:
     """Each box gets the keys that it needs, by reference, and no others."""
-    kubernetes.use_config_map_as_env(task, place.store, _same(GAUGES), optional=True)
+    name, folder = CA
+    kubernetes.use_config_map_as_volume(task, name, mount_path=folder, optional=True)
+    kubernetes.use_config_map_as_env(task, place.store, _same(EVERYWHERE), optional=True)
     if box in STORES:
         kubernetes.use_secret_as_env(task, place.store, KEYS)
         kubernetes.use_config_map_as_env(task, place.store, _same(ADDRESS))

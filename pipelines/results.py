@@ -8,14 +8,13 @@ import shutil
 import sys
 from pathlib import Path
 
-from pipelines.runs import Look, Runs
+from pipelines.runs import PATIENCE_S, Look, Runs
 from syntrial.errors import ConfigError, DataError
 from syntrial.objectstore import ObjectStore
 from syntrial.places import StorageError, place_of
 from syntrial.reporting import table
 
 BOX, OUTPUT = "root.report", "report"  # the box that ends the graph, and its output with the results
-PATIENCE_S = 10.0  # with a store that may be out of reach from here for good
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:

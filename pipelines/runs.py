@@ -16,6 +16,9 @@ from pipelines import workflow
 from pipelines.client import Json, Kubeflow, KubeflowError, nearest, segment, where
 from pipelines.run import BROKEN
 from pipelines.workflow import Box
+from syntrial.errors import ConfigError
+from syntrial.objectstore import ObjectStore
+from syntrial.places import StorageError, place_of
 
 RUNS = "/apis/v2beta1/runs"
 CACHE = "/apis/v1alpha1/tasks"  # what each box that ran has left in the engine's cache
@@ -24,6 +27,7 @@ OVER = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 STOPPED = ("CANCELING", "CANCELED")
 PAGE = 20  # runs asked for at a time: each comes with all its tasks
 TAIL = 25  # lines of a log
+PATIENCE_S = 10.0  # with a store that may be out of reach from here for good
 # Kubeflow's own lines around the box's, and what the box was told, as JSON.
 LAUNCHER = re.compile(r"^[IWEF][0-9]{4} [0-9:.]+ +[0-9]+ \w+\.go:[0-9]+\].*\n?", re.MULTILINE)
 EXECUTOR = re.compile(r"^\[KFP Executor [^]]*\]: .*\n(?:\{\n(?:[ }].*\n)*?\}\n)?", re.MULTILINE)
@@ -103,9 +107,9 @@ class Runs:
         names = workflow.titles(self._package(run), run.get("runtime_config", {}).get("parameters") or {})
         return Look(run, workflow.boxes(kept, names), kept)
 
-    def log(self, run_id: str, pod: str) -> list[str]:
+    def log(self, look: Look, pod: str) -> list[str]:
         """What the box in a pod said, without Kubeflow's own lines around it."""
-        return EXECUTOR.sub("", LAUNCHER.sub("", self._said(run_id, pod))).rstrip().splitlines()
+        return EXECUTOR.sub("", LAUNCHER.sub("", self._said(look, pod))).rstrip().splitlines()
 
     def output(self, look: Look, path: str, name: str) -> str:
         """The URI of what a box made, in this run or in that from which the cache has it; "" where nobody knows.
@@ -115,7 +119,7 @@ class Runs:
         if uri := workflow.output(look.workflow, path, name):
             return uri
         pod = workflow.driver_pod(look.workflow, path)
-        found = FINGERPRINT.search(self._said(str(look.run["run_id"]), pod)) if pod else None
+        found = FINGERPRINT.search(self._said(look, pod)) if pod else None
         if not found:
             return ""
         with contextlib.suppress(KubeflowError):  # the run may be deleted
@@ -134,16 +138,16 @@ class Runs:
         found = self.kubeflow.ask("GET", f"/apis/v1beta1/runs/{segment(run_id)}")
         return dict(json.loads(found.get("pipeline_runtime", {}).get("workflow_manifest") or "{}"))
 
-    def _said(self, run_id: str, pod: str) -> str:
+    def _said(self, look: Look, pod: str) -> str:
         """The log of a pod; where that is gone, what was stored of it."""
-        node = f"runs/{segment(run_id)}/nodes/{segment(pod)}"
+        node = f"runs/{segment(look.run['run_id'])}/nodes/{segment(pod)}"
         text = self.kubeflow.text(f"/apis/v1alpha1/{node}/log")
         if not text.startswith('{"error_message"'):  # an error, for all that it comes as "200 OK"
             return text
         try:
             stored = self.kubeflow.ask("GET", f"/apis/v2beta1/{node}/artifacts/main-logs:read")
-        except KubeflowError:
-            return ""
+        except KubeflowError:  # it finds none in a workflow so large that its nodes are compressed
+            return _fetched(workflow.log_uri(look.workflow, pod))
         return base64.b64decode(stored["data"]).decode("utf-8", errors="replace")
 
     def _package(self, run: Json) -> Json:
@@ -160,7 +164,7 @@ class Runs:
 def why_failed(look: Look, runs: Runs) -> Iterator[str]:
     """Why a run failed, in lines: each box that did with the end of its log, the first to fail first."""
     for box in look.failed:
-        log = runs.log(str(look.run["run_id"]), box.pod) if box.pod else []
+        log = runs.log(look, box.pod) if box.pod else []
         sentence = next((found["sentence"] for line in reversed(log) if (found := BROKEN.search(line))), "")
         tries = f" after {box.tries} tries" if box.tries > 1 else ""
         yield f"{box.name} failed{tries}{': ' if sentence or box.message else ''}{sentence or box.message}"
@@ -168,6 +172,15 @@ def why_failed(look: Look, runs: Runs) -> Iterator[str]:
             yield from (f"    {line}" for line in _end(log) or ["(Kubeflow has no log of it)"])
     if not look.failed and look.state == "FAILED":
         yield f"no box failed, but the workflow: {workflow.trouble(look.workflow) or 'it does not say why'}"
+
+
+def _fetched(uri: str) -> str:
+    """A text in the object store; "" where there is none, or where the store is out of reach from here."""
+    above, _, name = uri.rpartition("/")
+    try:
+        return ObjectStore(place_of(above), PATIENCE_S).read_bytes(name).decode("utf-8", errors="replace")
+    except (StorageError, ConfigError, FileNotFoundError):
+        return ""
 
 
 def _end(log: list[str]) -> list[str]:

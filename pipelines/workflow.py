@@ -97,6 +97,18 @@ def driver_pod(workflow: Json, path: str) -> str:
     return next((nodes.pod_name(pod) for pod in reversed(nodes.pods(f"{path}-driver"))), "")
 
 
+def log_uri(workflow: Json, pod: str) -> str:
+    """Where the log of a pod that is over has been stored; "" where the workflow does not say."""
+    repository = workflow.get("status", {}).get("artifactRepositoryRef", {}).get("artifactRepository", {})
+    store, nodes = repository.get("s3") or {}, _Nodes(workflow)
+    scheme = "s3" if "amazonaws." in store.get("endpoint", "") else "minio"
+    for node in nodes.every:
+        for one in node.get("outputs", {}).get("artifacts", []):
+            if one["name"] == "main-logs" and one.get("s3") and store and nodes.pod_name(node) == pod:
+                return f"{scheme}://{one['s3'].get('bucket') or store['bucket']}/{one['s3']['key']}"
+    return ""
+
+
 class _Nodes:
     """The nodes of a workflow by path."""
 

@@ -41,14 +41,20 @@ def killed(verb, arguments, checkpoints, steps, wait_s=0.0):
     """
     goal = steps_kept(checkpoints) + steps
     places = {"SYNTRIAL_CHECKPOINTS": str(checkpoints), "SYNTRIAL_CHECKPOINT_EVERY_S": "0"}
-    process = FRESH.Process(target=_in_places, args=({**os.environ, **places}, verb, arguments))
-    process.start()
+    process = begun(verb, arguments, **places)
     while process.is_alive() and steps_kept(checkpoints) < goal:
         time.sleep(0.001)
     time.sleep(wait_s)
     process.kill()
     process.join()
     return process.exitcode == -signal.SIGKILL
+
+
+def begun(verb, arguments, **places):
+    """A verb that works in a process of its own, with these variables of the environment; it is running."""
+    process = FRESH.Process(target=_in_places, args=({**os.environ, **places}, verb, arguments))
+    process.start()
+    return process
 
 
 def _in_places(environment, verb, arguments):

@@ -43,7 +43,7 @@ class Play:
         hasty: what is canceled ends before anybody has written down that it was canceled.
         queued: path of a box whose pod finds no node.
         broken: why not even the first box begins.
-        packed: the workflow is so large that its nodes are compressed.
+        packed: the workflow is so large that its nodes are compressed, and Kubeflow finds no stored log by them.
         root: where outputs go.
     """
 
@@ -220,7 +220,7 @@ class KubeflowServer:
 
     def stored(self, run: str, pod: str, query: dict[str, str], body: bytes) -> Json:
         found = _of(self.runs, run, "run")
-        said = found.said(pod) if found.play.stored_log else None
+        said = found.said(pod) if found.play.stored_log and not found.play.packed else None
         if said is None:
             raise Refusal(404, "artifact not found")
         return {"data": base64.b64encode(said.encode()).decode()}
@@ -339,7 +339,7 @@ class Run:
 
     def said(self, pod: str) -> str | None:
         """The log of a pod; None where there is no such pod, or its log is lost."""
-        named = {f"{self.name}-{node['templateName']}-{node['id'].rpartition('-')[2]}": node for node in self._nodes()}
+        named = {self._pod_name(node): node for node in self._nodes()}
         if pod not in named:
             return None
         path, is_driver, _ = TRY.sub("", named[pod]["name"]).removeprefix(f"{self.name}.").partition("-driver")
@@ -348,9 +348,26 @@ class Run:
         value = f'value:{{string_value:"{fingerprint(path)}"}}'
         return f'I1123 container.go:204] Created execution: custom_properties:{{key:"cache_fingerprint"  {value}}}\n'
 
+    def stored(self) -> dict[str, str]:
+        """What lies in the store of the logs of its pods: key -> text."""
+        pods = [self._pod_name(node) for node in self._nodes() if node["type"] == "Pod"]
+        return {self._key(pod): text for pod in pods if (text := self.said(pod)) is not None}
+
+    def _key(self, pod: str) -> str:
+        return f"private-artifacts/{self.name}/{pod}/main.log"
+
+    def _pod_name(self, node: Json) -> str:
+        return f"{self.name}-{node['templateName']}-{node['id'].rpartition('-')[2]}"
+
     def workflow(self) -> Json:
         nodes = {node["id"]: node for node in self._nodes()}
+        for node in nodes.values():
+            if node["type"] == "Pod" and node["finishedAt"]:
+                log = {"name": "main-logs", "s3": {"key": self._key(self._pod_name(node))}}
+                node["outputs"] = {**node.get("outputs", {}), "artifacts": [log]}
+        repository = {"s3": {"endpoint": "minio:9000", "bucket": "mlpipeline"}}
         status: Json = {"phase": self.state.title(), "nodes": nodes}
+        status["artifactRepositoryRef"] = {"artifactRepository": repository}
         if self.play.packed:
             text = gzip.compress(json.dumps(status.pop("nodes")).encode())
             status["compressedNodes"] = base64.b64encode(text).decode()

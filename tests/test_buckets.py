@@ -13,6 +13,7 @@ from object_server import object_server
 from syntrial.buckets import make_buckets
 from syntrial.cli import main
 from syntrial.errors import ConfigError
+from syntrial.generation import generation
 from syntrial.places import StorageError
 
 URIS = ["minio://mlpipeline", "minio://syntrial"]
@@ -25,6 +26,7 @@ def server(monkeypatch):
         yield address
         for bucket in ("mlpipeline", "syntrial"):  # they would outlive the server
             if client(address).bucket_exists(bucket):
+                client(address).remove_object(bucket, "generation")
                 client(address).remove_bucket(bucket)
 
 
@@ -65,12 +67,13 @@ def without_rules_for_uploads(server: str) -> Iterator[str]:
             with contextlib.closing(http.client.HTTPConnection(server, timeout=20)) as connection:
                 connection.request(self.command, self.path, body, dict(self.headers.items()))
                 answered = connection.getresponse()
-                self.answer(answered.status, answered.read())
+                self.answer(answered.status, answered.read(), answered.headers.get("ETag", ""))
 
         do_GET = do_PUT = do_HEAD = do
 
-        def answer(self, status: int, content: bytes) -> None:
+        def answer(self, status: int, content: bytes, etag: str = "") -> None:
             self.send_response_only(status)
+            self.send_header("ETag", etag)
             self.send_header("Content-Type", "application/xml")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -98,6 +101,13 @@ def test_twice_is_as_once(server):
     before = [rules(server, bucket) for bucket in ("mlpipeline", "syntrial")]
     assert make_buckets(URIS) == {"buckets": 2, "made": 0, "rules": 3}
     assert [rules(server, bucket) for bucket in ("mlpipeline", "syntrial")] == before
+
+
+def test_a_store_that_has_begun_no_generation_begins_one_and_keeps_it(server):
+    make_buckets(URIS)
+    first = generation("minio://syntrial/checkpoints")
+    make_buckets(URIS)
+    assert first and generation("minio://syntrial/checkpoints") == first
 
 
 def test_checkpoints_expire_and_nothing_else_does(server):

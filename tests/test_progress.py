@@ -141,6 +141,14 @@ def test_speed_counts_what_this_run_did_not_what_was_there_before(folder: Path, 
     assert [event.done for event in events(folder)] == [0, 950, 950]
 
 
+def test_a_cut_training_says_from_where_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("train_gan", total=1_000, **GAN) as progress:
+        progress.skip_to(0)
+        progress.skip_to(900)
+    told = capsys.readouterr().err.splitlines()
+    assert told[1:-1] == ["train_gan held out simple/normal: goes on from 90%"]
+
+
 def test_the_newest_numbers_stay_until_there_are_newer_ones(folder: Path, clock: Clock) -> None:
     with Progress("train_cnn", total=2, clock=clock) as progress:
         progress.update(1, loss=0.5)

@@ -15,6 +15,7 @@ from minio.commonconfig import ENABLED, Filter
 from minio.error import S3Error
 from minio.lifecycleconfig import AbortIncompleteMultipartUpload, Expiration, LifecycleConfig, Rule
 
+from syntrial import generation
 from syntrial.errors import ConfigError
 from syntrial.objectstore import ObjectStore
 from syntrial.places import Place, place_of
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 def make_buckets(uris: Iterable[str], checkpoint_days: int = CHECKPOINT_DAYS) -> dict[str, float]:
     """Makes the buckets that are missing and sets their rules, again and again to the same end; deletes nothing.
+    A store without a generation begins one.
 
     Rules of others stay. Returns how many buckets there are, how many of them are new, and the rules of ours on them.
 
@@ -44,6 +46,8 @@ def make_buckets(uris: Iterable[str], checkpoint_days: int = CHECKPOINT_DAYS) ->
         places.setdefault(_bucket(uri), [_ending_uploads()]).append(_expiry(uri, checkpoint_days))
     buckets = {Bucket(place): rules for place, rules in places.items()}
     made = sum(bucket.make() for bucket in buckets)
+    if uri and not generation.generation(uri):
+        generation.begin(uri)
     rules = sum(bucket.set_rules(rules) for bucket, rules in buckets.items())
     return {"buckets": len(buckets), "made": made, "rules": rules}
 

@@ -1,5 +1,6 @@
 """deploy and undeploy, beside a kubectl that writes down what it was asked."""
 
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 K8S = Path(__file__).parents[2] / "k8s"
 MINIO = "kind: StatefulSet\nmetadata:\n  name: minio\n  namespace: somewhere\n"
+THEIRS = '{"defaultPipelineRoot":"s3://theirs","providers":"s3:\\n  default: {}\\n"}'
 NO_MINIO = "kind: ServiceAccount\nmetadata:\n  name: syntrial\n  namespace: somewhere\n"
 
 # Each file in $CLUSTER is something that is there, or an answer.
@@ -18,12 +20,18 @@ cd "$CLUSTER"
 words="$*"
 echo "$words" >>asked
 case "$words" in
+  *"part-of!="*) [ ! -e refused ] || exit 1 ;;&
   *" /readyz") [ -e cluster ] ;;
   kustomize*) cat manifests ;;
   *"get namespace"*) [ -e namespace ] ;;
   *"get secret"*) [ -e secret ] ;;
   *"create secret"*) cat "${words#*--from-env-file=}" >secret ;;
-  *"get configmap"*) [ -e controller ] ;;
+  *"get configmap workflow-controller-configmap"*) [ -e controller ] ;;
+  *"get configmap -l app.kubernetes.io/part-of!=syntrial"*) [ ! -e theirs ] || echo configmap/kfp-launcher ;;
+  *"get configmap kfp-launcher -o jsonpath={.data}") cat theirs ;;
+  *"get configmap kfp-launcher-before-syntrial -o jsonpath={.data}") cat kept ;;
+  *"get configmap kfp-launcher-before-syntrial"*) [ ! -e kept ] || echo configmap/kfp-launcher-before-syntrial ;;
+  *"apply -f -") cat >>applied; echo >>applied ;;
   *"get job"*) cat job ;;
   *" logs "*) cat log ;;
 esac
@@ -48,6 +56,9 @@ class Cluster:
 
     def asked(self) -> str:
         return (self.folder / "asked").read_text(encoding="utf-8")
+
+    def applied(self) -> str:
+        return (self.folder / "applied").read_text(encoding="utf-8")
 
     def keys(self) -> dict[str, str]:
         """What was made a Secret."""
@@ -110,6 +121,44 @@ def test_the_controllers_settings_are_merged_where_there_is_a_controller(cluster
     cluster.has(controller="")
     assert cluster.run("deploy", "laptop").stderr == ""
     assert "patch configmap workflow-controller-configmap --type merge" in cluster.asked()
+
+
+def test_a_launchers_settings_that_are_there_are_kept_once_and_said_to_be(cluster):
+    cluster.has(theirs=THEIRS, controller="")
+    done = cluster.run("deploy", "laptop")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert "is in kfp-launcher-before-syntrial, and undeploy puts it back" in done.stderr
+    assert json.loads(cluster.applied().splitlines()[0]) == launcher("kfp-launcher-before-syntrial")
+
+
+def test_settings_of_our_own_are_not_kept(cluster):
+    cluster.has(controller="")
+    assert cluster.run("deploy", "laptop").stderr == ""
+    assert "kfp-launcher" not in cluster.applied()
+
+
+def test_undeploy_puts_back_what_deploy_has_kept(cluster):
+    cluster.has(kept=THEIRS)
+    assert cluster.run("undeploy", "laptop").returncode == 0
+    asked = cluster.asked()
+    assert json.loads(cluster.applied()) == launcher("kfp-launcher")
+    assert asked.index("delete --ignore-not-found -f -") < asked.rindex("apply -f -")
+    assert asked.rindex("apply -f -") < asked.index("delete configmap kfp-launcher-before-syntrial")
+
+
+def test_undeploy_has_nothing_to_put_back_where_nothing_was(cluster):
+    assert cluster.run("undeploy", "laptop").returncode == 0
+    assert "apply" not in cluster.asked()
+
+
+def test_a_launchers_settings_that_cannot_be_read_are_not_written_over(cluster):
+    cluster.has(refused="")
+    assert cluster.run("deploy", "laptop").returncode == 2
+    assert "apply" not in cluster.asked()
+
+
+def launcher(name: str) -> dict[str, object]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": json.loads(THEIRS)}
 
 
 def test_buckets_that_could_not_be_made_end_it_at_once_with_the_reason(cluster):

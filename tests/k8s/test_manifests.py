@@ -41,10 +41,15 @@ def manifests() -> dict[str, Object]:
 @cache
 def rendered(overlay: str) -> dict[str, Object]:
     """The same of an overlay as `make deploy` sends it."""
+    return kustomized([K8S / "render", overlay])
+
+
+def kustomized(command: list[str | Path]) -> dict[str, Object]:
+    """The objects that a command prints which needs kubectl."""
     if not KUBECTL:
         pytest.skip("kubectl is not on PATH, so only the files are read, and not what overlays make of them")
     environment = {**os.environ, "REGISTRY": "registry.example:5000/team", "PYTHON": sys.executable}
-    done = subprocess.run([K8S / "render", overlay], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return {f"{one['kind']} {one['metadata']['name']}": one for one in yaml.safe_load_all(done.stdout)}
 
 
@@ -199,7 +204,6 @@ def test_the_account_has_the_launchers_rights_and_no_others(objects):
     assert rights == {
         ("configmaps", "get", "kfp-launcher"),
         ("secrets", "get", "syntrial-store"),
-        ("secrets", "get", "mlpipeline-minio-artifact"),
         ("workflowtaskresults", "create", "any"),
         ("workflowtaskresults", "patch", "any"),
     }
@@ -216,8 +220,10 @@ def test_boxes_are_called_by_nobody_and_call_no_port_that_they_do_not_need(objec
     policy = objects["NetworkPolicy syntrial"]["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert "ingress" not in policy
-    ports = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
-    assert ports == {53, 443, 6443, 8080, 8887, 8888, 9000, 9091}
+    called = [{port["port"] for port in rule["ports"]} for rule in policy["egress"]]
+    names, neighbours, https, pushgateway = {53, 5353}, {8080, 8333, 8887, 9000}, {443, 6443, 8443, 16443}, {9091}
+    assert called == [names, neighbours, https, pushgateway]
+    assert policy["egress"][1]["to"] == [{"podSelector": {}}]
 
 
 def test_the_policies_select_the_pods_they_are_made_for(objects):
@@ -254,17 +260,49 @@ def test_all_who_need_keys_name_the_same_secret(objects):
     reference = launcher(objects)["credentials"]["secretRef"]
     assert reference == {"secretName": "syntrial-store", "accessKeyKey": "accesskey", "secretKeyKey": "secretkey"}
     (box,) = objects["Job syntrial-buckets"]["spec"]["template"]["spec"]["containers"]
-    named = {one["valueFrom"]["secretKeyRef"]["name"] for one in box["env"]}
+    sources = [one["valueFrom"] for one in box["env"]]
+    named = {one["secretKeyRef"]["name"] for one in sources if "secretKeyRef" in one}
     volumes = objects["StatefulSet minio"]["spec"]["template"]["spec"]["volumes"]
     assert named | {one["secret"]["secretName"] for one in volumes if "secret" in one} == {"syntrial-store"}
 
 
 def test_the_buckets_that_are_made_are_those_that_are_used(objects):
     (box,) = objects["Job syntrial-buckets"]["spec"]["template"]["spec"]["containers"]
-    root = objects["ConfigMap kfp-launcher"]["data"]["defaultPipelineRoot"]
-    checkpoints = objects["ConfigMap syntrial-store"]["data"]["SYNTRIAL_CHECKPOINT_URI"]
-    used = {re.match("[a-z]+://[^/]+", uri)[0] for uri in (root, checkpoints)}
-    assert {word for word in box["command"] if "://" in word} == used
+    (name,) = re.findall(r"\$\((\w+)\)", " ".join(box["command"]))
+    (source,) = [one["valueFrom"]["configMapKeyRef"] for one in box["env"] if one["name"] == name]
+    assert source == {"name": "kfp-launcher", "key": "defaultPipelineRoot"}
+    assert objects["ConfigMap kfp-launcher"]["data"]["defaultPipelineRoot"].startswith("minio://")
+    assert box["envFrom"] == [{"configMapRef": {"name": "syntrial-store"}}]
+    assert objects["ConfigMap syntrial-store"]["data"]["SYNTRIAL_CHECKPOINT_URI"].startswith("minio://")
+    assert not [word for word in box["command"] if "://" in word]
+
+
+def test_a_certificate_of_ones_own_may_be_there_or_not(objects):
+    pod = objects["Job syntrial-buckets"]["spec"]["template"]["spec"]
+    assert pod["volumes"] == [{"name": "syntrial-ca", "configMap": {"name": "syntrial-ca", "optional": True}}]
+    (mount,) = pod["containers"][0]["volumeMounts"]
+    assert mount == {"name": "syntrial-ca", "mountPath": "/etc/syntrial-ca", "readOnly": True}
+
+
+def test_the_overlay_in_the_documentation_is_one(tmp_path):
+    objects = as_written(tmp_path)
+    assert objects["ServiceAccount syntrial"]["imagePullSecrets"] == [{"name": "registry"}]
+    assert objects["PodMonitor syntrial"]["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+    assert objects["ConfigMap syntrial-store"]["data"]["SYNTRIAL_METRICS_PORT"] == "9464"
+    assert objects["ConfigMap syntrial-ca"]["data"] == {"ca.crt": "trusted"}
+    assert launcher(objects)["endpoint"] == "s3.hospital.example"
+
+
+def as_written(folder: Path) -> dict[str, Object]:
+    """What kubectl makes of the overlay in docs/kubeflow.md and of what it says about its files."""
+    (text,) = re.findall(r"```yaml\n(namespace: .*?)```", (ROOT / "docs" / "kubeflow.md").read_text("utf-8"), re.DOTALL)
+    shutil.copytree(K8S, folder / "k8s")
+    overlay = folder / "k8s" / "overlays" / "hospital"
+    overlay.mkdir()
+    store = (K8S / "base" / "store.yaml").read_text("utf-8").replace("minio:9000", "s3.hospital.example")
+    for name, content in {"kustomization.yaml": text, "ca.crt": "trusted", "store.yaml": store}.items():
+        (overlay / name).write_text(content, encoding="utf-8")
+    return kustomized(["kubectl", "kustomize", overlay])
 
 
 def test_no_service_has_a_name_that_makes_one_of_our_variables(objects):

@@ -1,15 +1,15 @@
 """A study handed to a cluster: what is uploaded, what a person sees until it ends, and how it ends."""
 
 import argparse
+import io
 import json
 import os
-import re
 import signal
 import subprocess
 
 import pytest
 import yaml
-from kfp_server import Play
+from kfp_server import OVER, Play
 from local_runs import PATIENCE_S, ROOT, SMOKE, TINY, command, environment, wait_until
 from minio import Minio
 from object_server import SECRET
@@ -69,10 +69,11 @@ def test_a_run_gets_the_code_the_arguments_and_the_account(kubeflow, data, capsy
 
 
 def test_fresh_begins_a_new_generation_of_the_store_before_the_run(kubeflow, data):
-    assert main(["submit", *STUDY, *data]) == 0
-    assert generation("minio://syntrial/checkpoints") == ""
-    assert main(["submit", *STUDY, *data, "--fresh"]) == 0
-    assert re.fullmatch("[0-9a-f]{16}", generation("minio://syntrial/checkpoints"))
+    seen = [generation("minio://syntrial/checkpoints")]
+    for words in ((), ("--fresh",)):
+        assert main(["submit", *STUDY, *data, *words]) == 0
+        seen.append(generation("minio://syntrial/checkpoints"))
+    assert seen[0] == seen[1] != seen[2]
 
 
 @pytest.mark.parametrize("pause", ["-1", "0", "nan", "1e9", "soon"])
@@ -119,6 +120,20 @@ def test_a_dry_run_asks_no_kubeflow_and_sends_nothing(kubeflow, data, monkeypatc
     assert main(["submit", *STUDY, *data, "--dry-run"]) == 0
     assert kubeflow.requests == []
     assert "minio://syntrial/data/" in capsys.readouterr().err
+
+
+@pytest.fixture
+def archived(kubeflow):
+    """What the boxes of this Kubeflow say is put into the store."""
+    store = Minio(os.environ["MINIO_ENDPOINT"], "somebody", SECRET, secure=False)
+    also = kubeflow.on_look or (lambda run: None)
+
+    def left(run):
+        also(run)
+        for key, text in run.stored().items() if run.state in OVER else ():
+            store.put_object("mlpipeline", key, io.BytesIO(text.encode()), len(text.encode()))
+
+    kubeflow.on_look = left
 
 
 # Until it ends
@@ -183,10 +198,11 @@ def test_where_the_store_is_out_of_reach_the_report_is_named(kubeflow, waited, m
     assert run.output("root.report") in told
 
 
-def test_a_report_from_the_cache_is_found_where_it_was_made(reported, kubeflow, waited, capsys):
+@pytest.mark.parametrize("large", [{}, {"packed": True, "stored_log": True}], ids=["", "in a large workflow"])
+def test_a_report_from_the_cache_is_found_where_it_was_made(large, reported, archived, kubeflow, waited, capsys):
     assert waited()[0] == 0
     first = capsys.readouterr().out
-    kubeflow.play = Play(cached=("root.report",))
+    kubeflow.play = Play(cached=("root.report",), **large)
     assert waited()[0] == 0
     assert capsys.readouterr().out == first
 
@@ -266,6 +282,12 @@ def test_whatever_is_left_of_a_failure_is_shown(play, told, kubeflow, waited, ca
     kubeflow.play = play
     assert waited()[0] == 1
     assert told in capsys.readouterr().err
+
+
+def test_a_log_that_only_the_store_has_is_read_there(kubeflow, archived, waited, capsys):
+    kubeflow.play = Play(fails=DIVIDE, log="the last words", stored_log=True, packed=True)
+    assert waited()[0] == 1
+    assert "    the last words\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("hasty", [False, True])

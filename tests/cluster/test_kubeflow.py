@@ -1,0 +1,176 @@
+"""The study on a real Kubeflow Pipelines, through the commands that a person gives."""
+
+import json
+import re
+import time
+
+import lab
+import local_runs
+import pytest
+from kubeflow_runs import NAMESPACE, look_at, wait_for
+from local_runs import SMOKE, TINY, settings
+
+STUDY = ("--study", SMOKE)
+# Makes every box new to a cache that other sessions have filled, and changes no number.
+FRESH = settings(f"ingest.max_pixels={100_000_000 + int(time.time()) % 100_000_000}")
+HERE = {"SYNTRIAL_THREADS": "1", "SYNTRIAL_DEVICE": "cpu"}  # as in the pods
+KILLED = settings(
+    "name=killed",
+    "arms=[original, simple_gan]",
+    "images_per_class=5",
+    "gans.simple={epochs: 120, conditional: true}",  # so that there is time to kill it
+    "resize_check.full_side=0",
+)
+IN_NAMESPACE = ("--namespace", NAMESPACE)
+
+
+@pytest.fixture(scope="module")
+def smoke(kubeflow):
+    """The smoke study's run."""
+    return kubeflow.submit(*STUDY, *FRESH)
+
+
+@pytest.fixture(scope="module")
+def smoke_here(tmp_path_factory):
+    """The same study on this machine."""
+    return local_runs.run(tmp_path_factory.mktemp("here"), *FRESH, **HERE)
+
+
+def leaves(value, path=""):
+    """Path -> value of all that a JSON document holds, but for the Python that it was made with."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    found = {name: one for key, inner in inside for name, one in leaves(inner, f"{path}/{key}").items()}
+    return {name: one for name, one in (found or {path: value}).items() if not name.endswith("/python")}
+
+
+def results(folder):
+    """What a report says, for comparisons."""
+    found = leaves(json.loads((folder / "results.json").read_text(encoding="utf-8")))
+    return {name: pytest.approx(one, rel=1e-9) if isinstance(one, float) else one for name, one in found.items()}
+
+
+def test_the_smoke_study_succeeds_and_ends_in_the_table_that_it_has_on_this_machine(
+    kubeflow, smoke, smoke_here, tmp_path
+):
+    assert smoke.done.returncode == 0, smoke.done.stderr
+    assert "D4 original + transfer GAN" in smoke.done.stdout
+    assert smoke_here.done.stdout.startswith(smoke.done.stdout)
+    kubeflow.pipelines("status", smoke.name, "--report", tmp_path)
+    assert (tmp_path / "table.md").read_bytes() == (smoke_here.folder / "table.md").read_bytes()
+    assert results(tmp_path) == results(smoke_here.folder)
+
+
+def test_its_pods_are_as_many_as_were_announced(kubeflow, smoke):
+    said = kubeflow.pipelines("submit", *STUDY, *FRESH, *kubeflow.here, "--dry-run").stdout
+    assert len(smoke.pods) == int(re.search(r"boxes to watch in (\d+) pods", said)[1])
+
+
+def test_they_run_under_our_account_which_lacks_no_right(kubeflow, smoke):
+    assert {pod["spec"]["serviceAccountName"] for pod in smoke.pods} == {"syntrial"}
+    logs = kubeflow.logs(smoke)
+    assert len(logs) == len(smoke.pods)
+    assert not [key for key, text in logs.items() if b"forbidden" in text.lower()]
+
+
+def test_its_boxes_may_do_nothing_that_they_need_not(smoke):
+    boxes = [one for pod in smoke.pods for one in pod["spec"]["containers"] if "/syntrial-" in one["image"]]
+    assert len(boxes) == len(smoke.look.boxes)
+    for box in boxes:
+        context = box["securityContext"]
+        assert (context["allowPrivilegeEscalation"], context["readOnlyRootFilesystem"]) == (False, True)
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert context["runAsNonRoot"]
+
+
+def test_no_key_is_in_the_package_the_workflow_the_pods_the_logs_or_the_artifacts(kubeflow, smoke, tmp_path):
+    kubeflow.pipelines("compile", *STUDY, *FRESH, *kubeflow.here, "--output", tmp_path / "smoke.yaml")
+    workflow = lab.kubectl("get", "workflow", smoke.workflow, *IN_NAMESPACE, "--output=json").encode()
+    package, pods = (tmp_path / "smoke.yaml").read_bytes(), json.dumps(smoke.pods).encode()
+    assert all(b"syntrial-store" in text for text in (package, workflow, pods))
+    artifacts = kubeflow.contents("mlpipeline", f"v2/artifacts/syntrial/{smoke.look.run['run_id']}")
+    assert len(artifacts) > len(smoke.look.boxes)
+    shown = {"package": package, "workflow": workflow, "pods": pods, **artifacts, **kubeflow.logs(smoke)}
+    keys = [key.encode() for key in (kubeflow.access, kubeflow.secret)]
+    assert not [name for name, content in shown.items() if any(key in content for key in keys)]
+
+
+def test_submitted_again_only_the_look_at_the_data_runs(kubeflow, smoke):
+    again = kubeflow.submit(*STUDY, *FRESH)
+    assert (again.done.returncode, again.done.stdout) == (0, smoke.done.stdout), again.done.stderr
+    assert [box.name for box in again.look.boxes if box.state != "cached"] == ["look at the data"]
+
+
+def test_a_box_that_fails_is_named_with_its_reason_even_when_its_pod_is_gone(kubeflow, tmp_path):
+    for label in ("normal", "pneumonia"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "a.png").write_text(f"no picture {FRESH}", encoding="utf-8")
+    run = kubeflow.submit(*STUDY, *TINY, "--data", tmp_path)
+    (told,) = (line for line in run.done.stderr.splitlines() if line.startswith("ingest images failed"))
+    assert run.done.returncode == 1
+    assert "no usable image" in told
+    lab.kubectl("delete", "pods", *IN_NAMESPACE, run.selector)
+    assert told in kubeflow.pipelines("status", run.name).stderr
+
+
+def test_training_that_is_killed_or_loses_its_pod_goes_on_from_its_checkpoint(kubeflow, tmp_path):
+    before = kept(kubeflow)
+    run = kubeflow.begin(*STUDY, *KILLED, *FRESH)
+    killed, lost = wait_for(lambda: learning(run, len(kept(kubeflow) - before)), run.told)
+    lab.kubectl("exec", killed.pod, *IN_NAMESPACE, "--container=main", "--", "sh", "-c", "kill -KILL -1", check=False)
+    lab.kubectl("delete", "pod", lost.pod, *IN_NAMESPACE, "--force", "--grace-period=0")
+    look = run.ended()
+    again = {box.name: box for box in look.boxes}
+    assert (look.state, again[killed.name].tries) == ("SUCCEEDED", 2), run.told()
+    for box in (killed, lost):  # a pod that is lost in its first seconds is made anew without a second try
+        assert ": goes on from " in run.log(again[box.name])
+    kubeflow.pipelines("status", run.name, "--report", tmp_path / "report")
+    uncut = local_runs.run(tmp_path / "here", *KILLED, *FRESH, **HERE)
+    assert results(tmp_path / "report") == results(uncut.folder)
+
+
+def kept(kubeflow):
+    """All trainings that have kept something of what they learned."""
+    return {key for key in kubeflow.keys("syntrial", kubeflow.checkpoints) if key.endswith("LATEST")}
+
+
+def learning(run, keeping):
+    """The boxes that train generators, once all of them do so and as many have kept something of it."""
+    boxes = [box for box in run.look.boxes if box.name.endswith("train simple generator")]
+    return boxes if len(boxes) == keeping and {box.state for box in boxes} == {"running"} else []
+
+
+def test_a_run_that_is_canceled_ends_with_its_pods(kubeflow):
+    run = kubeflow.begin(*STUDY, *TINY, *FRESH)
+    wait_for(lambda: any(box.state == "running" for box in run.look.boxes), run.told)
+    assert kubeflow.pipelines("cancel", run.name).returncode == 0
+    run.ended()
+    wait_for(lambda: {pod["status"]["phase"] for pod in run.pods} <= {"Succeeded", "Failed"}, run.told)
+    assert f"run {run.name} canceled" in kubeflow.pipelines("status", run.name).stderr
+
+
+@pytest.fixture
+def schedule(kubeflow):
+    """The words for a schedule of the tests' own, of which nothing stays; its runs have an experiment of its name."""
+    name = f"every-minute-{kubeflow.access}"
+    cron = ("--name", name, "--experiment", name, "--cron", "0 * * * * *")
+    yield name, ("schedule", *STUDY, *TINY, *kubeflow.here, *cron)
+    kubeflow.pipelines("schedule", "--remove", name)
+
+
+def test_a_schedule_fires_and_can_be_kept_paused_and_removed(kubeflow, schedule):
+    name, words = schedule
+    assert "new, next " in kubeflow.pipelines(*words).stderr
+    assert "unchanged, next " in kubeflow.pipelines(*words).stderr
+    run_id = wait_for(lambda: begun_in(kubeflow, name))
+    assert kubeflow.pipelines("schedule", "--pause", name).returncode == 0
+    assert re.search(f"^{name} .* paused", kubeflow.pipelines("schedule", "--list").stdout, re.MULTILINE)
+    wait_for(lambda: look_at(run_id).is_over)
+    assert look_at(run_id).state == "SUCCEEDED"
+    assert kubeflow.pipelines("schedule", "--remove", name).returncode == 0
+    assert name not in kubeflow.pipelines("schedule", "--list").stdout
+
+
+def begun_in(kubeflow, experiment):
+    """How the id of an experiment's run begins; "" before there is one."""
+    rows = kubeflow.pipelines("status", "--experiment", experiment).stdout.splitlines()[1:]
+    return rows[0].split()[0] if rows else ""
