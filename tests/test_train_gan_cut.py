@@ -62,7 +62,7 @@ def test_killed_at_random_moments_it_ends_exactly_where_an_uncut_training_ends(w
 class Noise:
     """As Batches, of noise; at one step it breaks off, or what it gives is no picture."""
 
-    batch = 8
+    batch, device = 8, torch.device("cpu")
 
     def __init__(self, fails_at=None, blank_at=None):
         self.fails_at, self.blank_at = fails_at, blank_at
