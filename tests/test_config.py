@@ -25,7 +25,7 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
     [
         ("gans.simpel.epochs=5", "gans has no 'simpel'; did you mean 'simple'?"),
         ("gans.simple.epoch=5", "gans.simple has no 'epoch'; did you mean 'epochs'?"),
-        ("clasifier.epochs=5", "a study has no 'clasifier'; did you mean 'classifier'?"),
+        ("clasifier.epochs=5", "there is no 'clasifier'; did you mean 'classifier'?"),
         ("gans.simple.epochs=0", "gans.simple.epochs is 0; input should be greater than or equal to 1"),
         ("classifier.epochs=yes", "classifier.epochs is True; it needs a number"),
         ("seeds=[0, on]", r"seeds is \[0, True\]; it needs a number"),

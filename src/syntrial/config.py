@@ -519,7 +519,7 @@ def _sentence(cls: type[Config], problem: Any, where: str) -> str:
     if problem["type"] == "extra_forbidden":
         section, known = _section(cls, problem["loc"][:-1])
         name = str(problem["loc"][-1])
-        return f"{prefix}{section or 'a study'} has no {name!r}; {_hint(name, known)}"
+        return f"{prefix}{f'{section} has' if section else 'there is'} no {name!r}; {_hint(name, known)}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "model_type":
         message = "it needs settings by name"

@@ -176,7 +176,7 @@ def test_the_defaults_of_the_parameters_are_the_studys(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("gpu: {count: 1}", "has no 'gpu'; did you mean 'gpus'"),
+        ("gpu: {count: 1}", "place.yaml: there is no 'gpu'; did you mean 'gpus'"),
         ("train: {memory: 8 GB}", "train.memory is '8 GB'"),
         ("gpus: {count: -1}", "gpus.count is -1"),
         ("gpus: 1", "gpus is 1"),
