@@ -16,7 +16,7 @@ from syntrial.errors import ConfigError
 from syntrial.generation import generation
 from syntrial.places import StorageError
 
-URIS = ["minio://artifacts", "minio://work"]
+URIS = ["minio://artifacts", "minio://steps"]
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def server(monkeypatch):
     with object_server() as address:
         reach(monkeypatch, address)
         yield address
-        for bucket in ("artifacts", "work"):  # they would outlive the server
+        for bucket in ("artifacts", "steps"):  # they would outlive the server
             if client(address).bucket_exists(bucket):
                 client(address).remove_object(bucket, "generation")
                 client(address).remove_bucket(bucket)
@@ -37,7 +37,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
         "MINIO_SECURE": "false",
         "MINIO_ACCESS_KEY": "someone",
         "MINIO_SECRET_KEY": "something",
-        "SYNTRIAL_CHECKPOINT_URI": "minio://work/checkpoints",
+        "SYNTRIAL_CHECKPOINT_URI": "minio://steps/checkpoints",
         "SYNTRIAL_STORAGE_PATIENCE_S": "0",
     }
     for name, value in values.items():
@@ -93,26 +93,26 @@ def without_rules_for_uploads(server: str) -> Iterator[str]:
 def test_buckets_that_are_missing_are_made(server):
     client(server).make_bucket("artifacts")
     assert make_buckets(URIS) == {"buckets": 2, "made": 1, "rules": 3}
-    assert client(server).bucket_exists("work")
+    assert client(server).bucket_exists("steps")
 
 
 def test_twice_is_as_once(server):
     make_buckets(URIS)
-    before = [rules(server, bucket) for bucket in ("artifacts", "work")]
+    before = [rules(server, bucket) for bucket in ("artifacts", "steps")]
     assert make_buckets(URIS) == {"buckets": 2, "made": 0, "rules": 3}
-    assert [rules(server, bucket) for bucket in ("artifacts", "work")] == before
+    assert [rules(server, bucket) for bucket in ("artifacts", "steps")] == before
 
 
 def test_a_store_that_has_begun_no_generation_begins_one_and_keeps_it(server):
     make_buckets(URIS)
-    first = generation("minio://work/checkpoints")
+    first = generation("minio://steps/checkpoints")
     make_buckets(URIS)
-    assert first and generation("minio://work/checkpoints") == first
+    assert first and generation("minio://steps/checkpoints") == first
 
 
 def test_checkpoints_expire_and_nothing_else_does(server):
     make_buckets(URIS, checkpoint_days=7)
-    expiring = {name: rule for name, rule in rules(server, "work").items() if rule.expiration}
+    expiring = {name: rule for name, rule in rules(server, "steps").items() if rule.expiration}
     (rule,) = expiring.values()
     assert (rule.rule_filter.prefix, rule.expiration.days) == ("checkpoints/", 7)
     assert not [rule for rule in rules(server, "artifacts").values() if rule.expiration]
@@ -120,7 +120,7 @@ def test_checkpoints_expire_and_nothing_else_does(server):
 
 def test_unfinished_uploads_end_after_a_day_in_every_bucket(server):
     make_buckets(URIS)
-    for bucket in ("artifacts", "work"):
+    for bucket in ("artifacts", "steps"):
         ends = rules(server, bucket)["syntrial-unfinished-uploads"].abort_incomplete_multipart_upload
         assert ends.days_after_initiation == 1
 
@@ -129,7 +129,7 @@ def test_a_store_that_knows_no_rule_for_uploads_gets_the_other_one(server, monke
     with without_rules_for_uploads(server) as address:
         reach(monkeypatch, address)
         assert make_buckets(URIS) == {"buckets": 2, "made": 2, "rules": 1}
-    assert [*rules(server, "work")] == ["syntrial-checkpoints"]
+    assert [*rules(server, "steps")] == ["syntrial-checkpoints"]
     assert "no rule for unfinished uploads" in caplog.text
 
 
@@ -144,11 +144,11 @@ def test_rules_of_others_stay(server):
 def test_a_changed_number_of_days_takes_the_old_ones_place(server):
     make_buckets(URIS, checkpoint_days=30)
     make_buckets(URIS, checkpoint_days=3)
-    assert rules(server, "work")["syntrial-checkpoints"].expiration.days == 3
+    assert rules(server, "steps")["syntrial-checkpoints"].expiration.days == 3
 
 
 def test_checkpoints_that_are_a_whole_bucket_are_refused(server, monkeypatch):
-    monkeypatch.setenv("SYNTRIAL_CHECKPOINT_URI", "minio://work")
+    monkeypatch.setenv("SYNTRIAL_CHECKPOINT_URI", "minio://steps")
     with pytest.raises(ConfigError, match="would be deleted in time; add a prefix"):
         make_buckets(URIS)
 
@@ -169,7 +169,7 @@ def test_by_hand_it_prints_what_there_is(server, capsys):
     assert capsys.readouterr().out == "buckets 2\nmade 2\nrules 3\n"
 
 
-@pytest.mark.parametrize("words", [["minio://x", "--checkpoint-days", "0"], ["minio://work", "folder"], []])
+@pytest.mark.parametrize("words", [["minio://x", "--checkpoint-days", "0"], ["minio://steps", "folder"], []])
 def test_by_hand_a_mistake_is_exit_code_2(server, words, capsys):
     assert main(["buckets", *words]) == 2
     assert capsys.readouterr().err.count("\n") == 1
