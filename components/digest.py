@@ -9,7 +9,7 @@ from components._base import component
 def digest(data: str, faces: str, external: str) -> NamedTuple(
     "Digests", [("data", str), ("faces", str), ("external", str)]
 ):
-    """Empty for an empty URI."""
+    """Of each URI, before anything is read."""
     from syntrial.digest import digest
 
     return digest(data, faces, external)

@@ -18,14 +18,16 @@ def ingest(
     metrics: Output[Metrics],
     instead: dict = None,  # noqa: RUF013  the engine knows no unions
 ):
-    """`digest` is that of the data: it takes part in the cache's key and in nothing else. `instead` holds settings of
+    """`digest` is that of the data as the run began: the cache files the images under it. `instead` holds settings of
     this set alone, whatever `settings` say.
     """
     from syntrial.config import IngestConfig
     from syntrial.dashboard import images_page, show
+    from syntrial.digest import refuse_changed
     from syntrial.ingest import ingest
 
     config = IngestConfig.of(settings, **(instead or {}))
     numbers = ingest(data, images.path, side=int(side), classes=classes, config=config, name=name)
+    refuse_changed(data, digest)
     images_page(images.path, page.path)
     show(metrics, numbers)

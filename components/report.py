@@ -10,6 +10,7 @@ from components._base import component
 @component("report")
 def report(
     study: dict,
+    classes: list,
     side: int,
     arms: list,
     seeds: list,
@@ -18,6 +19,13 @@ def report(
     simple_epochs: int,
     transfer_epochs: int,
     classifier_epochs: int,
+    ingest_settings: dict,
+    split_settings: dict,
+    faces_gan: dict,
+    simple_gan: dict,
+    transfer_gan: dict,
+    conventional: dict,
+    classifier: dict,
     as_printed: Input[List[Dataset]],  # noqa: UP006
     held_out: Input[List[Dataset]],  # noqa: UP006
     as_printed_images: Input[Dataset],
@@ -28,26 +36,18 @@ def report(
     metrics: Output[Metrics],
     full_size: Input[Dataset] = None,
 ):
-    """The numbers are those of this run; `study` may hold others."""
+    """The settings are those of this run; `study` may hold others."""
+    given = locals()
     import shutil
 
     from syntrial import config
     from syntrial.dashboard import show
     from syntrial.report import report as write
 
-    turned = {
-        "side": side,
-        "arms": arms,
-        "seeds": seeds,
-        "images_per_class": images_per_class,
-        "faces_epochs": faces_epochs,
-        "simple_epochs": simple_epochs,
-        "transfer_epochs": transfer_epochs,
-        "classifier_epochs": classifier_epochs,
-    }
+    parameters = {name: given[name] for name in config.TURNED}
     numbers = write(
         report.path,
-        study=config.turned(study, turned).model_dump(),
+        study=config.turned(study, parameters).model_dump(),
         as_printed=[one.path for one in as_printed],
         held_out=[one.path for one in held_out],
         as_printed_images=as_printed_images.path,

@@ -1,7 +1,8 @@
 # What deploy, undeploy and render have in common. They run in the root of the repository.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-KEPT=kfp-launcher-before-syntrial # the ConfigMap kfp-launcher as it was
+CONTROLLER=workflow-controller-configmap # Kubeflow's, and changed in place
+BEFORE=-before-syntrial                  # at the end of a ConfigMap's name: as it was
 
 die() {
   echo "error: $1" >&2
@@ -46,6 +47,30 @@ has_their_launcher() {
   grep -qx configmap/kfp-launcher <<<"$names"
 }
 
+# Whether Argo's controller has settings into which ours have not been merged.
+has_their_controller() {
+  local said
+  said=$(here get configmap "$CONTROLLER" --ignore-not-found -o 'jsonpath={.metadata.name}{.data.workflowDefaults}')
+  [ -n "$said" ] && ! grep -q "serviceAccountName == 'syntrial'" <<<"$said"
+}
+
+# Under another name, what Argo's controller was told of that which ours replaces.
+keep_controller() {
+  local name said words=()
+  for name in workflowDefaults failedPodRestart; do
+    said=$(here get configmap "$CONTROLLER" -o "jsonpath={.data.$name}")
+    [ -z "$said" ] || words+=("--from-literal=$name=$said")
+  done
+  here create configmap "$CONTROLLER$BEFORE" "${words[@]}" --dry-run=client -o yaml | here apply -f -
+}
+
+restore_controller() {
+  local data
+  data=$(here get configmap "$CONTROLLER$BEFORE" -o jsonpath='{.data}')
+  here patch configmap "$CONTROLLER" --type merge -p '{"data": {"workflowDefaults": null, "failedPodRestart": null}}'
+  here patch configmap "$CONTROLLER" --type merge -p "{\"data\": ${data:-null}}"
+}
+
 # copy FROM TO: what a ConfigMap holds, under another name.
 copy() {
   local data
@@ -54,5 +79,6 @@ copy() {
     here apply -f -
 }
 
-command -v ${KUBECTL:-kubectl} >/dev/null ||
+program=${KUBECTL:-kubectl}
+type -P ${program%% *} >/dev/null ||
   die "${KUBECTL:-kubectl} is not installed; KUBECTL=/path/to/kubectl names another"

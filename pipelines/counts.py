@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from pipelines.graph import BESIDE, FACES
 from syntrial import storage
 from syntrial.config import IngestConfig, StudyConfig
+from syntrial.errors import ConfigError
 from syntrial.reading.layouts import find
 
 
@@ -32,6 +33,22 @@ def counted(study: StudyConfig, uris: dict[str, str]) -> Counts:
     external = _count(uris["external"], study.classes, beside)
     faces = _count(uris["faces"], [FACES], beside)
     return Counts(_count(uris["data"], study.classes, study.ingest), faces[FACES], sum(external.values()))
+
+
+def costed(study: StudyConfig, uris: dict[str, str]) -> Counts:
+    """The same, where it can be told what they cost.
+
+    Raises:
+        ConfigError: of something that is named nothing is seen from here, such as what an archive in a store holds.
+    """
+    counts = counted(study, uris)
+    unseen = [label for label in study.classes if not counts.classes.get(label)]
+    if unseen:
+        raise ConfigError(f"the names in {uris['data']} show none of {', '.join(unseen)}")
+    for name, count in (("faces", counts.faces), ("external", counts.external)):
+        if uris[name] and not count:
+            raise ConfigError(f"the names in {uris[name]} show no images")
+    return counts
 
 
 def _count(uri: str, classes: list[str], config: IngestConfig) -> Counter[str]:

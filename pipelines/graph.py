@@ -19,7 +19,7 @@ from components.synthesize import synthesize
 from components.train_cnn import train_cnn
 from components.train_gan import train_gan
 from syntrial.arms import ARMS
-from syntrial.config import StudyConfig, numbers_of
+from syntrial.config import StudyConfig, parameters_of
 
 FACES = "faces"  # the one class of the set that a transfer starts from
 ALL = "*"  # one conditional generator of all classes
@@ -40,20 +40,13 @@ def kinds_of(study: StudyConfig) -> list[str]:
 
 def arguments_of(study: StudyConfig, *, data: str, faces: str, external: str) -> dict[str, Any]:
     """The pipeline's parameters for a study and its data."""
-    sections = study.model_dump(mode="json")
     return {
         "data": data,
         "faces": faces,
         "external": external,
-        "classes": study.classes,
-        **numbers_of(study),
+        **parameters_of(study),
         **{kind: [ALL] if getattr(study.gans, kind).conditional else study.classes for kind in ("simple", "transfer")},
-        "ingest_settings": sections["ingest"],
-        "split_settings": sections["split"],
-        **{f"{kind}_gan": sections["gans"][kind] for kind in ("faces", "simple", "transfer")},
-        "conventional": sections["conventional"],
-        "classifier": sections["classifier"],
-        "study": sections,
+        "study": study.model_dump(mode="json"),
     }
 
 
@@ -237,6 +230,7 @@ def graph(study: StudyConfig, place: Callable[[dsl.PipelineTask], None] = nowher
             full_size["full_size"] = box(at_full_size, "train classifier at full size").outputs["scores"]
         done = report(
             study=study,
+            classes=classes,
             side=side,
             arms=arms,
             seeds=seeds,
@@ -245,6 +239,13 @@ def graph(study: StudyConfig, place: Callable[[dsl.PipelineTask], None] = nowher
             simple_epochs=simple_epochs,
             transfer_epochs=transfer_epochs,
             classifier_epochs=classifier_epochs,
+            ingest_settings=ingest_settings,
+            split_settings=split_settings,
+            faces_gan=faces_gan,
+            simple_gan=simple_gan,
+            transfer_gan=transfer_gan,
+            conventional=conventional,
+            classifier=classifier,
             as_printed=trials["as_printed"].outputs["scores"],
             held_out=trials["held_out"].outputs["scores"],
             as_printed_images=trials["as_printed"].outputs["images"],

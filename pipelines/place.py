@@ -26,7 +26,9 @@ MANNERS = ("MINIO_REGION", "SYNTRIAL_CHECKPOINT_EVERY_S", "SYNTRIAL_STORAGE_PATI
 EVERYWHERE = ("SSL_CERT_FILE", "SYNTRIAL_METRICS_HOST", "SYNTRIAL_METRICS_PORT", "SYNTRIAL_PUSHGATEWAY")  # of any box
 LABEL = ("app.kubernetes.io/part-of", "syntrial")
 BY_PROCESSORS = ("SYNTRIAL_THREADS", "SYNTRIAL_WORKERS")  # what would count the node's
-LONGEST_S = "604800s"  # the engine counts it from the first try, and stops retrying after an hour unless told
+LONGEST_S = (
+    f"{10 * 365 * 86_400}s"  # the engine counts it from the first try; after an hour it tries no more unless told
+)
 
 
 class Stage(Config):
@@ -149,6 +151,7 @@ def _allow(task: dsl.PipelineTask, stage: Stage) -> None:
     task.set_memory_request(stage.memory).set_memory_limit(stage.memory)
     for name in BY_PROCESSORS:
         task.set_env_variable(name, str(math.ceil(stage.cpu_limit)))
+    task.set_env_variable("OPENBLAS_NUM_THREADS", "1")  # as a run here does for its boxes
     task.set_retry(stage.retries, backoff_duration="30s", backoff_factor=1, backoff_max_duration=LONGEST_S)
     kubernetes.set_timeout(task, stage.timeout_s)
 

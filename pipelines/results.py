@@ -57,5 +57,7 @@ def _bring(store: ObjectStore, folder: Path) -> None:
     for entry in store.entries():
         try:
             store.get(entry, folder / entry.name)
-        except PermissionError as error:
+        except StorageError:
+            raise
+        except OSError as error:
             raise DataError(f"{folder} cannot be written: {error.strerror}") from None

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from pipelines.counts import Counts, counted
+from pipelines.counts import Counts, costed, counted
 from pipelines.flags import add_study, uris_of
 from pipelines.graph import arguments_of
 from pipelines.plan import box_threads, guessed, images_shown, measure, planned
@@ -46,9 +46,9 @@ def run(flags: argparse.Namespace) -> int:
     """
     study = load_study(flags.study, flags.set)
     uris = uris_of(flags, study)
-    counts = counted(study, uris)
     if flags.dry_run:
-        return _dry_run(study, counts)
+        return _dry_run(study, costed(study, uris))
+    counts = counted(study, uris)
     runs = Path(flags.runs).resolve()
     with _alone(runs / study.name), _in_store(runs / "store") as lock, atomic.told_when_full(runs):
         folder = _new_folder(runs / study.name)

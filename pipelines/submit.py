@@ -16,7 +16,7 @@ import yaml
 from pipelines.client import Json, Kubeflow, TakenError, add_kubeflow, connect, segment
 from pipelines.compiled import NAME, Compiled, compiled
 from pipelines.cost import told
-from pipelines.counts import counted
+from pipelines.counts import costed, counted
 from pipelines.data import brought
 from pipelines.flags import add_study, uris_of
 from pipelines.follow import follow
@@ -49,7 +49,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--dry-run", action="store_true", help="say what would happen, and send nothing")
     parser.add_argument("--wait", action="store_true", help="show the run until it is over, then its table")
     parser.add_argument("--every", type=seconds, default=EVERY_S, metavar="SECONDS", help="between looks (%(default)s)")
-    parser.add_argument("--fresh", action="store_true", help="compute everything anew; what is cached is forgotten")
+    parser.add_argument("--fresh", action="store_true", help="make everything anew; all that is cached is forgotten")
     add_report(parser)
     parser.set_defaults(command=submit)
 
@@ -176,7 +176,7 @@ def _dry_run(flags: argparse.Namespace, scratch: Path) -> int:
     print(f"study {begun.study.name}: version {begun.package.code} of the pipeline {NAME}")
     spec = next(yaml.safe_load_all(begun.package.path.read_text(encoding="utf-8")))
     try:
-        counts = counted(begun.study, uris_of(flags, begun.study))
+        counts = costed(begun.study, uris_of(flags, begun.study))
     except (ConfigError, StorageError) as error:
         print(f"what it costs cannot be said without counting the images: {error}", file=sys.stderr)
         return 0

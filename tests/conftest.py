@@ -15,8 +15,10 @@ def places(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def ctrl_c_reaches_children():
-    """A shell that starts the tests in its background has them ignore Ctrl-C, and whatever they start would as well."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def signals_reach_children():
+    """In the background of a shell, or under nohup, tests ignore signals, and whatever they start would as well."""
+    default = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in default.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

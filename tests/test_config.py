@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 
 from syntrial.config import (
-    TURNED,
     CnnConfig,
     GanConfig,
     StudyConfig,
     load_study,
-    numbers_of,
+    parameters_of,
     settings_of,
     turned,
 )
@@ -130,11 +129,20 @@ def test_what_holds_for_transfers_only_may_stand_under_all():
 
 def test_what_is_turned_in_the_dashboard_ends_in_the_study():
     study = load_study(QUICK)
-    numbers = {**numbers_of(study), "simple_epochs": 7.0, "seeds": [4.0], "arms": ["original"]}
-    changed = turned(study.model_dump(mode="json"), numbers)
-    assert (changed.gans.simple.epochs, changed.seeds, changed.arms) == (7, [4], ["original"])
-    assert turned(study.model_dump(mode="json"), numbers_of(study)) == study
-    assert set(numbers) == set(TURNED)
+    before = parameters_of(study)
+    changes = {
+        "classes": ["sick", "well"],
+        "simple_epochs": 7.0,
+        "seeds": [4.0],
+        "arms": ["original"],
+        "classifier": {**before["classifier"], "lr": 0.5, "epochs": 1.0},
+        "split_settings": {**before["split_settings"], "seed": 77},
+    }
+    changed = turned(study.model_dump(mode="json"), before | changes)
+    assert (changed.classes, changed.gans.simple.epochs, changed.seeds) == (["sick", "well"], 7, [4])
+    assert (changed.arms, changed.split.seed, changed.classifier.lr) == (["original"], 77, 0.5)
+    assert changed.classifier.epochs == study.classifier.epochs  # a number of its own overrules that in its section
+    assert turned(study.model_dump(mode="json"), before) == study
 
 
 def test_whole_numbers_that_an_engine_made_floats_of_are_numbers_again():

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from syntrial import storage
-from syntrial.digest import digest
+from syntrial.digest import digest, refuse_changed
 from syntrial.errors import DataError
 
 LIST = "file,label\nscans/a.png,normal\nscans/b.png,sick\ngone.png,sick\n"
@@ -65,6 +65,17 @@ def test_the_salt_counts_and_cannot_be_read_off(manifest, monkeypatch):
     assert len(found) == 4 and all(len(one) == 64 for (one,) in found)
     assert not {hashlib.sha256(text).hexdigest() for text in (b"one", b"saltone")} & {one for (one,) in found}
     assert digest("") == ("",)
+
+
+@pytest.mark.parametrize("salt", ["", "a word"])
+def test_data_that_are_added_to_are_refused(manifest, monkeypatch, salt):
+    monkeypatch.setenv("SYNTRIAL_SALT", salt)
+    (before,) = digest(manifest)
+    refuse_changed(manifest, before)
+    refuse_changed("", "")
+    (manifest.parent / "gone.png").write_bytes(b"found")
+    with pytest.raises(DataError, match=r"list\.csv has changed since this run looked at it"):
+        refuse_changed(manifest, before)
 
 
 def test_a_manifest_that_cannot_be_followed_and_data_that_are_not_there_are_refused(manifest):

@@ -6,7 +6,7 @@ import pytest
 from minio import Minio
 from object_server import SECRET, object_server
 
-from syntrial.digest import digest
+from syntrial.digest import digest, refuse_changed
 from syntrial.errors import ConfigError
 from syntrial.generation import begin, generation
 
@@ -43,6 +43,22 @@ def test_data_in_a_store_are_other_data_in_each_generation(images):
         begin(STORE)
         seen += [digest(images)]
     assert len(set(seen)) == 3
+
+
+def test_no_data_beside_data_in_a_store_are_others_too(images):
+    seen = {digest(images, "")[1]}
+    for _ in range(2):
+        begin(STORE)
+        seen.add(digest(images, "")[1])
+    assert len(seen) == 3  # what was made of nothing lies in the store as well
+    assert digest("") == ("",)
+
+
+def test_a_generation_that_begins_meanwhile_is_no_change_of_the_data(images):
+    begin(STORE)
+    (before,) = digest(images)
+    begin(STORE)
+    refuse_changed(images, before)
 
 
 def test_local_data_know_no_generation(images, tmp_path):

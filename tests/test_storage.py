@@ -316,12 +316,22 @@ def test_a_server_that_is_busy_is_asked_again(bucket, way, tmp_path):
 def test_a_server_that_is_away_for_a_while_is_waited_for_and_a_line_says_so(bucket, way, tmp_path, caplog):
     for number in range(40):
         bucket.fill(f"set/{number}", b"%d" % number)
-    back = threading.Timer(3, way.start)
+    told = threading.Event()
+
+    def back():
+        while not told.wait(0.05):
+            if any("Connection refused" in line for line in list(caplog.messages)):
+                told.set()
+        way.start()
+
     way.stop()
-    back.start()
-    assert len(contents(fetch(f"{bucket.uri}/set", tmp_path))) == 40
-    back.join()
-    assert [line for line in caplog.messages if "Connection refused" in line]
+    coming = threading.Thread(target=back)
+    coming.start()
+    try:
+        assert len(contents(fetch(f"{bucket.uri}/set", tmp_path))) == 40
+    finally:
+        told.set()
+        coming.join()
 
 
 def test_a_server_that_stays_away_is_given_up_in_one_sentence(bucket, way, tmp_path, monkeypatch):

@@ -438,8 +438,17 @@ def stated(path: Path, what: str, known: str) -> dict[str, Any]:
     return content
 
 
-# The settings that are parameters of the pipeline, editable in its dashboard for one run.
+# The settings that are parameters of the pipeline, editable in its dashboard for one run. A section comes before what
+# overrules a setting in it.
 TURNED = {
+    "classes": "classes",
+    "ingest_settings": "ingest",
+    "split_settings": "split",
+    "faces_gan": "gans.faces",
+    "simple_gan": "gans.simple",
+    "transfer_gan": "gans.transfer",
+    "conventional": "conventional",
+    "classifier": "classifier",
     "side": "side",
     "arms": "arms",
     "seeds": "seeds",
@@ -451,25 +460,25 @@ TURNED = {
 }
 
 
-def turned(study: dict[str, Any], numbers: dict[str, Any]) -> StudyConfig:
+def turned(study: dict[str, Any], parameters: dict[str, Any]) -> StudyConfig:
     """The study as it really runs: its settings with the pipeline's parameters (the keys of TURNED) in their places."""
     whole = StudyConfig.of(study).model_dump()
-    for name, value in numbers.items():
-        *sections, last = TURNED[name].split(".")
+    for name, setting_name in TURNED.items():
+        *sections, last = setting_name.split(".")
         place = whole
         for section in sections:
             place = place[section]
-        place[last] = value
+        place[last] = parameters[name]
     return StudyConfig.of(whole)
 
 
-def numbers_of(study: StudyConfig) -> dict[str, Any]:
-    """The values of TURNED in a study."""
+def parameters_of(study: StudyConfig) -> dict[str, Any]:
+    """The values of TURNED in a study, as JSON has them."""
     found = {}
-    for name, place in TURNED.items():
-        value: Any = study
-        for part in place.split("."):
-            value = getattr(value, part)
+    for name, setting_name in TURNED.items():
+        value: Any = study.model_dump(mode="json")
+        for part in setting_name.split("."):
+            value = value[part]
         found[name] = value
     return found
 

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from syntrial import storage
+from syntrial.errors import DataError
 from syntrial.generation import generation
 from syntrial.places import place_of
 from syntrial.reading.layouts import is_manifest, listed
@@ -18,15 +19,31 @@ def digest(*uris: str | Path) -> tuple[str, ...]:
     """Of each URI 64 hexadecimal digits, the same as long as nothing changes that `ingest` reads; "" for an empty one.
 
     Of a manifest all files that it names count as well. So does the salt in SYNTRIAL_SALT, which patients' numbers are
-    hashed with: its hash only, and nothing where there is none. So does, of data in an object store, the generation of
-    the store in SYNTRIAL_CHECKPOINT_URI.
+    hashed with: its hash only, and nothing where there is none. Where one of the URIs is in an object store, the
+    generation of the store in SYNTRIAL_CHECKPOINT_URI follows behind a dash, of empty URIs as well: what was made of
+    nothing lies in that store too.
 
     Raises:
         DataError: nothing is there, or it cannot be read.
         StorageError: the object store is gone or refuses.
     """
-    beside = [_salt(), _generation(uris)]
-    return tuple(_joined(_content(uri), *filter(None, beside)) if str(uri) else "" for uri in uris)
+    beside = _generation(uris)
+    return tuple(f"{_now(uri)}{beside}" for uri in uris)
+
+
+def refuse_changed(uri: str | Path, before: str) -> None:
+    """Data that are being added to would be kept as what they were `before`, a digest, and would differ within a run.
+
+    Raises:
+        DataError: the data are other ones now, or no longer there.
+        StorageError: the object store is gone or refuses.
+    """
+    if _now(uri) != before.partition("-")[0]:
+        raise DataError(f"{uri} has changed since this run looked at it; start again when nothing is added any more")
+
+
+def _now(uri: str | Path) -> str:
+    return _joined(_content(uri), *filter(None, [_salt()])) if str(uri) else ""
 
 
 def _content(uri: str | Path) -> str:
@@ -45,7 +62,8 @@ def _salt() -> str:
 def _generation(uris: tuple[str | Path, ...]) -> str:
     store = os.environ.get("SYNTRIAL_CHECKPOINT_URI", "")
     is_asked = storage.is_remote(store or ".") and any(storage.is_remote(uri) for uri in uris if str(uri))
-    return generation(store) if is_asked else ""
+    word = generation(store) if is_asked else ""
+    return f"-{word}" if word else ""
 
 
 def _joined(content: str, *beside: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,10 @@ case "$words" in
   *"get namespace"*) [ -e namespace ] ;;
   *"get secret"*) [ -e secret ] ;;
   *"create secret"*) cat "${words#*--from-env-file=}" >secret ;;
-  *"get configmap workflow-controller-configmap"*) [ -e controller ] ;;
+  *"get configmap workflow-controller-configmap-before-syntrial"*) [ ! -e before ] || cat before ;;
+  *"create configmap workflow-controller-configmap-before-syntrial"*) echo "$words" >>kept_words; echo kept ;;
+  *"get configmap workflow-controller-configmap"*) cat controller ;;
+  "delete --ignore-not-found -f -") [ ! -e gone ] || exit 1 ;;
   *"get configmap -l app.kubernetes.io/part-of!=syntrial"*) [ ! -e theirs ] || echo configmap/kfp-launcher ;;
   *"get configmap kfp-launcher -o jsonpath={.data}") cat theirs ;;
   *"get configmap kfp-launcher-before-syntrial -o jsonpath={.data}") cat kept ;;
@@ -157,6 +161,43 @@ def test_a_launchers_settings_that_cannot_be_read_are_not_written_over(cluster):
     assert "apply" not in cluster.asked()
 
 
+CONTROLLERS = "spec: {podGC: {strategy: OnPodCompletion}}"
+OURS = "{{=workflow.serviceAccountName == 'syntrial' ? 'a' : 'b'}}"
+
+
+def test_what_the_controller_was_told_is_kept_before_it_is_told_ours(cluster):
+    cluster.has(controller=CONTROLLERS)
+    done = cluster.run("deploy", "laptop")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert "is in workflow-controller-configmap-before-syntrial, and undeploy puts it back" in done.stderr
+    kept = (cluster.folder / "kept_words").read_text(encoding="utf-8")
+    assert f"--from-literal=workflowDefaults={CONTROLLERS}" in kept
+    asked = cluster.asked()
+    assert asked.index("create configmap workflow-controller") < asked.index("patch configmap workflow-controller")
+
+
+def test_what_we_told_the_controller_is_not_kept(cluster):
+    cluster.has(controller=OURS)
+    assert cluster.run("deploy", "laptop").stderr == ""
+    assert not (cluster.folder / "kept_words").exists()
+
+
+@pytest.mark.parametrize("now", [OURS, CONTROLLERS], ids=["ours", "theirs again"])
+def test_undeploy_tells_the_controller_what_it_was_told_before(cluster, now):
+    cluster.has(controller=now, before='{"workflowDefaults":"theirs"}')
+    assert cluster.run("undeploy", "laptop").returncode == 0
+    asked = cluster.asked()
+    back = 'patch configmap workflow-controller-configmap --type merge -p {"data": {"workflowDefaults":"theirs"}}'
+    assert (back in asked) == (now == OURS)
+    assert "delete configmap workflow-controller-configmap-before-syntrial" in asked
+
+
+def test_a_kind_that_is_gone_keeps_undeploy_from_nothing_else(cluster):
+    cluster.has(gone="", kept=THEIRS)
+    assert cluster.run("undeploy", "laptop").returncode == 1
+    assert json.loads(cluster.applied()) == launcher("kfp-launcher")
+
+
 def launcher(name: str) -> dict[str, object]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": json.loads(THEIRS)}
 
@@ -186,9 +227,14 @@ def test_an_overlay_that_is_not_there_is_named(cluster, script):
     said_in_one_sentence(cluster.run(script, "desktop"), "there is no overlay desktop; there are kubeflow, laptop")
 
 
+@pytest.mark.parametrize("words", ["kubectl-9", "kubectl-9 --context lab", "kubectl"])
 @pytest.mark.parametrize("script", ["deploy", "undeploy", "render"])
-def test_a_kubectl_that_is_not_there_is_named(cluster, script):
-    said_in_one_sentence(cluster.run(script, "laptop", KUBECTL="kubectl-9"), "kubectl-9 is not installed")
+def test_a_kubectl_that_is_not_there_is_named(cluster, script, words):
+    (cluster.folder / "bin").mkdir()
+    for name in ("bash", "dirname", "env"):  # and nothing else is installed
+        (cluster.folder / "bin" / name).symlink_to(str(shutil.which(name)))
+    done = cluster.run(script, "laptop", KUBECTL=words, PATH=str(cluster.folder / "bin"))
+    said_in_one_sentence(done, f"{words} is not installed")
 
 
 def test_undeploy_leaves_data_alone_unless_told(cluster):

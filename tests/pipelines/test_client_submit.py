@@ -18,6 +18,7 @@ from pipelines import submit
 from pipelines.__main__ import main
 from pipelines.client import connect
 from pipelines.runs import Runs
+from syntrial.errors import DataError
 from syntrial.generation import generation
 from syntrial.reporting import table
 from tests.fake_scores import results_in
@@ -122,6 +123,16 @@ def test_a_dry_run_asks_no_kubeflow_and_sends_nothing(kubeflow, data, monkeypatc
     assert "minio://syntrial/data/" in capsys.readouterr().err
 
 
+def test_a_dry_run_costs_nothing_that_it_cannot_see(kubeflow, data, capsys):
+    assert main(["submit", *STUDY, *data]) == 0
+    (run,) = kubeflow.runs.values()
+    archive = run.made["runtime_config"]["parameters"]["data"]
+    assert main(["submit", *STUDY, "--data", archive, "--dry-run"]) == 0
+    shown = capsys.readouterr()
+    assert f"cannot be said without counting the images: the names in {archive} show none of " in shown.err
+    assert "pods" not in shown.out
+
+
 @pytest.fixture
 def archived(kubeflow):
     """What the boxes of this Kubeflow say is put into the store."""
@@ -187,6 +198,15 @@ def test_a_box_from_the_cache_is_called_so(reported, kubeflow, waited, capsys):
 def test_the_whole_report_can_be_brought_here(reported, waited, tmp_path):
     assert waited(report=str(tmp_path / "report"))[0] == 0
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["report.html", "results.json"]
+
+
+@pytest.mark.parametrize("stands", ["as a file", "below a file", "where nothing can be"])
+def test_a_report_that_finds_no_room_is_refused_in_a_sentence(stands, reported, waited, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    folder = {"as a file": file, "below a file": file / "report", "where nothing can be": "/proc/report"}[stands]
+    with pytest.raises(DataError, match=r"(?:file|report) cannot be written: [A-Z]"):
+        waited(report=str(folder))
 
 
 def test_where_the_store_is_out_of_reach_the_report_is_named(kubeflow, waited, monkeypatch, capsys):

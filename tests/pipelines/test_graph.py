@@ -11,7 +11,7 @@ from kfp import compiler
 from local_runs import ROOT, SHARES, SMOKE, TINY, environment, settings
 
 from pipelines.graph import arguments_of, graph, kinds_of
-from syntrial.config import load_study
+from syntrial.config import TURNED, load_study
 
 SHAPES = {
     **{path.stem: (path, []) for path in sorted((ROOT / "studies").glob("*.yaml"))},
@@ -50,6 +50,15 @@ def test_every_parameter_of_the_graph_gets_an_argument(shape, tmp_path):
     given = arguments_of(study, data="d", faces="f", external="")
     assert set(given) == set(wanted)
     assert json.loads(json.dumps(given)) == given
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_report_is_told_everything_that_can_be_turned(tmp_path):
+    spec = compiled(load_study(SMOKE), tmp_path / "graph.yaml")
+    given = spec["root"]["dag"]["tasks"]["report"]["inputs"]["parameters"]
+    assert {name: one["componentInputParameter"] for name, one in given.items()} == {
+        name: name for name in ("study", *TURNED)
+    }
 
 
 PRINTED = """

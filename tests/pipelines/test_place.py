@@ -10,7 +10,7 @@ from local_runs import ROOT
 
 from pipelines.compiled import compiled
 from pipelines.images import TRAINS
-from pipelines.place import BY_PROCESSORS, READS, S3, STORES, load_place
+from pipelines.place import BY_PROCESSORS, LONGEST_S, READS, S3, STORES, load_place
 from syntrial.config import load_study
 from syntrial.errors import ConfigError
 
@@ -97,7 +97,8 @@ def test_every_box_is_tried_again_without_the_engines_hour_of_patience(smoke):
     assert len(tasks) >= 10
     for task in tasks:
         policy = task["retryPolicy"]
-        assert int(policy["maxRetryCount"]) >= 3 and policy["backoffMaxDuration"] == "604800s"
+        assert int(policy["maxRetryCount"]) >= 3 and policy["backoffMaxDuration"] == LONGEST_S
+        assert int(LONGEST_S[:-1]) > 101 * 30 * 86_400  # every try that a place may ask for, each a month long
         assert policy["backoffFactor"] == 1.0
 
 
@@ -108,6 +109,7 @@ def test_keys_come_by_reference_and_stand_nowhere(smoke):
         assert keys == own | ({"SYNTRIAL_SALT"} if name in READS else set())
         assert {one["name"] for one in container.get("env", [])} == {
             *BY_PROCESSORS,
+            "OPENBLAS_NUM_THREADS",
             *(["SYNTRIAL_DEVICE"] if name in TRAINS else []),
         }
 
