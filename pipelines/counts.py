@@ -7,11 +7,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pipelines.graph import BESIDE, FACES
+from pipelines.graph import BESIDE
 from syntrial import storage
 from syntrial.config import IngestConfig, StudyConfig
 from syntrial.errors import ConfigError
-from syntrial.reading.layouts import find
+from syntrial.reading.layouts import FACES, find
 
 
 @dataclass(frozen=True)

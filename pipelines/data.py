@@ -13,14 +13,14 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipelines.graph import BESIDE, FACES
+from pipelines.graph import BESIDE
 from syntrial import storage
 from syntrial.config import IngestConfig, StudyConfig
 from syntrial.errors import ConfigError, DataError
 from syntrial.objectstore import ObjectStore
 from syntrial.places import place_of
 from syntrial.reading.archives import CHUNK, is_archive, printable, stored
-from syntrial.reading.layouts import find
+from syntrial.reading.layouts import FACES, find
 
 STORE = "minio://syntrial/data"  # SYNTRIAL_DATA_URI names another place
 DIGITS = 16  # of the content's digest

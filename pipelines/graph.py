@@ -20,8 +20,8 @@ from components.train_cnn import train_cnn
 from components.train_gan import train_gan
 from syntrial.arms import ARMS
 from syntrial.config import StudyConfig, parameters_of
+from syntrial.reading.layouts import FACES
 
-FACES = "faces"  # the one class of the set that a transfer starts from
 ALL = "*"  # one conditional generator of all classes
 BESIDE = {"layout": "auto"}  # of faces and second test set: the study's layout is that of its images
 

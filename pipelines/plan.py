@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pipelines.counts import Counts
-from pipelines.graph import ALL, FACES, kinds_of
+from pipelines.graph import ALL, kinds_of
 from pipelines.watch import AT_ONCE, Planned
 from syntrial.arms import ARMS
 from syntrial.config import CnnConfig, GanConfig, StudyConfig
+from syntrial.reading.layouts import FACES
 
 PROTOCOLS = ("as_printed", "held_out")
 START_S = 3.0  # of a box that imports torch, on the slower of the machines at hand

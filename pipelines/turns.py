@@ -164,7 +164,7 @@ def _material(images_NSS: Images, label_N: NDArray[np.int64], online: AugmentCon
     cut, classes = len(label_N) * 4 // 5, [str(number) for number in range(int(label_N.max()) + 1)]
     train, val = (_part(images_NSS[part], label_N[part]) for part in (slice(cut), slice(cut, None)))
     return Material(
-        "original", "as_printed", "bench", images_NSS.shape[1], classes, train, {"val": val}, online, cut, {}
+        "original", "as_printed", "bench", images_NSS.shape[1], classes, train, {"val": val}, online, cut, {}, set()
     )
 
 

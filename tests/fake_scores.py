@@ -204,6 +204,7 @@ class Study:
             "seeds": self.study.seeds,
             "side": self.study.side,
             "config": self.study.classifier.model_dump(),
+            "conventional": self.study.conventional.model_dump(),
             "epochs": epochs
             if protocol == "as_printed"
             else epochs / (1.75 if ARMS[arm].generator or ARMS[arm].duplicates else 1),

@@ -68,6 +68,27 @@ def test_a_folder_replaces_the_old_one_whole(tmp_path):
     assert names(tmp_path) == ["out"] and names(tmp_path / "out") == ["new"]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_to_a_folder_stays_and_what_it_leads_to_is_replaced(there, tmp_path):
+    if there:
+        (tmp_path / "disk" / "far").mkdir(parents=True)
+        (tmp_path / "disk" / "far" / "old").touch()
+    (tmp_path / "out").symlink_to(tmp_path / "disk" / "far")
+    with atomic.new_folder(tmp_path / "out") as draft:
+        (draft / "new").touch()
+    assert (tmp_path / "out").is_symlink()
+    assert names(tmp_path / "disk") == ["far"] and names(tmp_path / "disk" / "far") == ["new"]
+
+
+@pytest.mark.parametrize("out", [".", "../here", "../here/inner/.."])
+def test_a_folder_may_be_named_by_dots(out, tmp_path, monkeypatch):
+    (tmp_path / "here" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    with atomic.new_folder(out) as draft:
+        (draft / "new").touch()
+    assert names(tmp_path) == ["here"] and names(tmp_path / "here") == ["new"]
+
+
 TERMINATED = """
 import os, signal, sys
 from syntrial import atomic

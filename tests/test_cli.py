@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,7 +34,17 @@ SETTINGS = (
     "--set",
     "split={val_share: 0.3, test_share: 0.3}",
 )
-STUDY = (*SETTINGS, "--set", "arms=[original, simple_gan]", "--set", "report.resamples=200", "--set", "name=by_hand")
+STUDY = (
+    *SETTINGS,
+    "--set",
+    "images_per_class=5",
+    "--set",
+    "arms=[original, simple_gan]",
+    "--set",
+    "report.resamples=200",
+    "--set",
+    "name=by_hand",
+)
 
 
 def syntrial(*words, **environment):
@@ -201,6 +212,38 @@ def test_a_verb_replaces_nothing_that_another_verb_wrote_and_no_whole_run(chain,
     assert sorted(out.iterdir()) == sorted([*before, out / "run.json"])
 
 
+def test_a_folder_to_write_may_be_a_link_also_to_a_place_that_is_not_there_yet(chain, tmp_path):
+    (tmp_path / "out").symlink_to(tmp_path / "disk" / "pngs")
+    for images, count in (("images", 40), ("held_out normal drawn", 5)):
+        assert main(["export", str(chain / images), str(tmp_path / "out")]) == 0
+        assert len(list((tmp_path / "disk" / "pngs").rglob("*.png"))) == count
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "out"]
+
+
+@pytest.mark.parametrize("out", [".", "..", "../here/inner/..", ""])
+def test_the_folder_that_somebody_is_in_is_not_replaced(out, raw, tmp_path, monkeypatch, capsys):
+    (tmp_path / "here" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["ingest", str(raw / "xray"), out]) == 2
+    assert re.fullmatch(r"error: you are in /.*, which would be replaced; name a new folder\n", capsys.readouterr().err)
+    assert [path.name for path in tmp_path.rglob("*")] == ["here", "inner"]
+
+
+def test_a_folder_beside_is_written_by_dots(raw, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["ingest", *SETTINGS, str(raw / "xray"), "../there/."]) == 0
+    assert len(ImageSet.open(tmp_path / "there").rows) == 40
+
+
+def test_whoever_is_in_a_folder_that_is_gone_is_told_so(raw, tmp_path, monkeypatch, capsys):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    assert main(["ingest", str(raw / "xray"), "new"]) == 2
+    assert capsys.readouterr().err == "error: the folder that you are in is gone; go to one that is there\n"
+
+
 WRITTEN = ("images", "held_out parts", "held_out normal generator", "held_out normal drawn", "held_out pool")
 
 
@@ -301,6 +344,15 @@ MISTAKES = {
     "an export of nothing": (["export", "raw", "new"], "raw is not an image set"),
     "somebody's folder in the way": (["export", "images", "raw"], "was not written by syntrial"),
     "a file in the way": (["export", "images", "images/index.csv"], "images/index.csv is a file"),
+    "a link that leads to itself": (["export", "images", "round"], "round is a file; name a folder"),
+    "a set divided twice": (
+        ["split", "parts", "new", "--protocol", "held_out"],
+        "parts is divided already; split wants the set as ingest wrote it",
+    ),
+    "real images given as synthetic": (
+        ["pool", "parts", "new", "--synthetic", "images"],
+        "images was not drawn by a generator",
+    ),
     "a place that takes no folder": (["export", "images", "images/index.csv/new"], "images/index.csv"),
 }
 
@@ -310,6 +362,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(mistake, chain, raw, tmp_path
     words, sentence = MISTAKES[mistake]
     links = {"raw": raw / "xray", "images": chain / "images", "parts": chain / "held_out parts"}
     links |= {"pool": chain / "held_out pool", "generator": chain / "held_out normal generator"}
+    links["round"] = tmp_path / "round"
     for name, target in links.items():
         (tmp_path / name).symlink_to(target)
     monkeypatch.chdir(tmp_path)

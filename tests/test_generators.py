@@ -82,3 +82,17 @@ def test_a_folder_that_is_no_trained_generator_is_refused(name, tmp_path):
     (folder / name).unlink()
     with pytest.raises(DataError, match=f"faces is not a trained generator: .*{name}"):
         Generator.open(folder)
+
+
+@pytest.mark.parametrize("part", ["generator.safetensors", "discriminator.safetensors", "lineage.csv"])
+def test_a_generator_that_is_not_whole_any_more_is_refused(part, tmp_path):
+    folder = tmp_path / "faces"
+    trained(folder)
+    whole = (folder / part).read_bytes()
+    for damage in (whole[: len(whole) // 2], whole[:-2] + b"x" + whole[-1:]):
+        (folder / part).write_bytes(damage)
+        with pytest.raises(DataError, match=r"was changed after it was written|is not a trained generator"):
+            Generator.open(folder)
+    (folder / part).unlink()
+    with pytest.raises(DataError, match=f"is not a trained generator: it lacks {part}"):
+        Generator.open(folder)

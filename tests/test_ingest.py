@@ -13,10 +13,11 @@ import pytest
 from minio import Minio
 from PIL import Image
 
-from syntrial.config import IngestConfig
+from syntrial.config import IngestConfig, SplitConfig
 from syntrial.errors import ConfigError, DataError
 from syntrial.imageset import ImageSet
 from syntrial.ingest import ingest
+from syntrial.split import split
 from tests.object_server import SECRET, object_server
 
 ROOT = Path(__file__).parents[1]
@@ -420,6 +421,17 @@ def test_nothing_that_is_written_names_a_place_on_this_machine(tmp_path):
 def test_a_portrait_is_never_called_a_negative(tmp_path):
     images, counts = run(ROOT / "data" / "sample" / "faces", tmp_path, ["faces"])
     assert counts["used"] > 300 and "negative" not in images.about["ingest"]["reasons"]
+
+
+def test_a_manifest_of_train_and_test_alone_is_divided_held_out(tmp_path):
+    source = two_classes(tmp_path / "in", 12)
+    names = sorted(path.relative_to(source).as_posix() for path in source.rglob("*.png"))
+    table = [f"{name},{name.split('/')[0]},{'test' if i % 4 == 0 else 'train'}\n" for i, name in enumerate(names)]
+    (source / "manifest.csv").write_text("file,label,split\n" + "".join(table), encoding="utf-8")
+    images, _ = run(source, tmp_path, side=32)
+    numbers = split(images.folder, tmp_path / "parts", protocol="held_out", config=SplitConfig(val_share=0.3))
+    assert sum(numbers.values()) == len(images.rows)
+    assert numbers["test_images"] == sum(row.split == "test" for row in images.rows) > 0 < numbers["val_images"]
 
 
 def named(source, tmp_path, name, **settings):

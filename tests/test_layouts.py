@@ -215,6 +215,18 @@ def test_a_single_class_may_stand_for_a_plain_folder(tree, tmp_path):
     assert aside(found) == {".hidden.png": "hidden"}
 
 
+@pytest.mark.parametrize("label", ["faces", "Faces"])
+def test_faces_are_all_files_also_where_one_folder_of_several_is_called_so(tree, tmp_path, label):
+    found, taken = look(tree(["faces/a.png", "more/b.png", "c.png", ".hidden.png"]), [label], tmp_path)
+    assert {name: c.label for name, c in taken.items()} == dict.fromkeys(("a.png", "b.png", "c.png"), label)
+    assert aside(found) == {".hidden.png": "hidden"}
+
+
+def test_a_single_class_of_another_name_is_chosen_by_its_folder(tree, tmp_path):
+    found, taken = look(tree(["normal/a.png", "pneumonia/b.png"]), ["normal"], tmp_path)
+    assert sorted(taken) == ["a.png"] and aside(found) == {"pneumonia/b.png": "other class"}
+
+
 def test_joined_train_and_test_folders_are_a_doubt(tree, tmp_path):
     found, _ = look(tree(["train/a/x.png", "test/a/y.png", "train/b/z.png"]), ["a", "b"], tmp_path)
     assert "test, train were joined" in found.warnings[0]

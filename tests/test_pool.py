@@ -63,6 +63,25 @@ def test_images_that_were_not_divided_are_refused(tmp_path):
         pool(real_set(tmp_path / "real", 2), [], tmp_path / "pool", config=SplitConfig())
 
 
+def test_real_images_given_as_synthetic_are_refused(tmp_path):
+    config = SplitConfig()
+    real = real_set(tmp_path / "real", 6)
+    split(real, tmp_path / "parts", protocol="as_printed", config=config)
+    for folder in (real, tmp_path / "parts"):
+        with pytest.raises(DataError, match=rf"{folder.name} was not drawn by a generator"):
+            pool(tmp_path / "parts", [folder], tmp_path / "pool", config=config)
+
+
+def test_generated_images_of_another_class_are_refused(tmp_path):
+    config = SplitConfig()
+    split(real_set(tmp_path / "real", 6), tmp_path / "parts", protocol="as_printed", config=config)
+    people = real_set(tmp_path / "people", 2, classes=["faces"])
+    faces = drawn_set(tmp_path / "drawn", people, "faces", "faces", 2, None)
+    with pytest.raises(DataError, match=r"drawn has a class 'faces'; .*parts has normal, pneumonia"):
+        pool(tmp_path / "parts", [faces], tmp_path / "pool", config=config)
+    assert not (tmp_path / "pool").exists()
+
+
 def test_images_of_another_size_are_refused(tmp_path):
     config = SplitConfig()
     split(real_set(tmp_path / "real", 6), tmp_path / "parts", protocol="as_printed", config=config)

@@ -11,7 +11,7 @@ from syntrial.arms import ARMS
 from syntrial.config import settings_of
 from syntrial.errors import ConfigError, DegenerateError
 from syntrial.report import report
-from tests.fake_scores import Study, edit_rows, small_study
+from tests.fake_scores import Study, edit_json, edit_rows, small_study
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -215,6 +215,52 @@ def test_a_refused_report_leaves_nothing_behind(tmp_path):
     with pytest.raises(DegenerateError, match="duplicates has no test images"):
         report(tmp_path / "out", **arguments)
     assert not (tmp_path / "out").exists()
+
+
+OTHERS = {
+    "side": ({"side": 128, "resize_check": {"full_side": 256}}, "pooled: side was 32, and the study says 128"),
+    "classes": ({"classes": ["normal", "sick"]}, r"pooled: classes was \['normal', 'pneumonia'\], and the study says"),
+    "split": ({"split": {"seed": 7}}, "pooled: split.seed was 0, and the study says 7"),
+    "generators": (
+        {"gans": {"transfer": {"lr": 0.5}}},
+        "generator transfer/normal: gans.transfer.lr was 0.0002, and the study says 0.5",
+    ),
+    "draws": ({"images_per_class": 21}, "generator simple/normal: images_per_class was 20, and the study says 21"),
+    "classifier": ({"classifier": {"lr": 0.5}}, "original: classifier.lr was 0.001, and the study says 0.5"),
+    "augmentation": (
+        {"conventional": {"vertical_flip": True}},
+        "original: conventional.vertical_flip was False, and the study says True",
+    ),
+    "full size": ({"resize_check": {"full_side": 128}}, "original: side was 64, and the study says 128"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_setting_that_nothing_was_made_with_is_refused(other, tmp_path):
+    change, sentence = OTHERS[other]
+    study = small_study(arms=["original", "duplicates"])
+    arguments = Study(study, tmp_path, external=False).build()
+    said = study.model_dump(mode="json")
+    for name, value in change.items():
+        said[name] = merged(said[name], value)
+    with pytest.raises(DegenerateError, match=sentence):
+        report(tmp_path / "out", **{**arguments, "study": said})
+
+
+def merged(said, change):
+    if not isinstance(change, dict):
+        return change
+    return {**said, **{name: merged(said.get(name), value) for name, value in change.items()}}
+
+
+def test_an_arm_that_was_trained_on_another_pooled_set_is_refused(tmp_path):
+    arguments = Study(small_study(arms=["original", "duplicates"]), tmp_path, full_size=False).build()
+    swapped = {"as_printed_images": arguments["held_out_images"]}
+    with pytest.raises(DegenerateError, match=r"as_printed original was not trained on .*held_out/pooled"):
+        report(tmp_path / "out", **{**arguments, **swapped})
+    edit_json(arguments["held_out"][1] / "about.json", parents=[{"verb": "pool", "digest": "0" * 64}])
+    with pytest.raises(DegenerateError, match="held_out duplicates was not trained on"):
+        report(tmp_path / "out", **arguments)
 
 
 def test_an_impossible_study_is_refused(tmp_path):

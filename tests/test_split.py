@@ -19,6 +19,11 @@ def parts_of(folder):
     return {row.file: row.split for row in ImageSet.open(folder).rows}
 
 
+def noise(count):
+    """Images that no two patients share."""
+    return list(np.random.default_rng(0).integers(0, 256, (count, 32, 32)).astype(np.uint8))
+
+
 def noise_set(folder, patients, per_patient=2):
     """Many made-up patients, for counting; a larger set begins with the images of a smaller one."""
     random = np.random.default_rng(0)
@@ -80,6 +85,88 @@ def test_parts_that_the_owner_gave_are_kept(tmp_path):
     whole = write(tmp_path / "set", list(zip(images, rows, strict=True)), CLASSES)
     split(whole, tmp_path / "out", protocol="held_out", config=HALVES)
     assert parts_of(tmp_path / "out") == {row.file: row.split for row in rows}
+
+
+def given_set(folder, *parts, count=40):
+    """Pairs of images of one patient, each pair with the parts in turn; a part may differ within a pair ("train+")."""
+    images = noise(count)
+    rows = []
+    for i in range(count):
+        first, plus, second = parts[i // 4 % len(parts)].partition("+")
+        rows.append(Row("", CLASSES[i // 2 % 2], f"p{i // 2}", split=second if plus and i % 2 else first, file=str(i)))
+    return write(folder, list(zip(images, rows, strict=True)), CLASSES)
+
+
+def test_where_no_val_is_given_it_is_drawn_from_the_patients_given_train(tmp_path):
+    whole = given_set(tmp_path / "set", "train", "train", "train", "test", count=320)
+    split(whole, tmp_path / "out", protocol="held_out", config=HALVES)
+    rows, given = ImageSet.open(tmp_path / "out").rows, parts_of(whole)
+    assert [row.file for row in rows if row.split == "test"] == [file for file, part in given.items() if part == "test"]
+    share = np.mean([row.split == "val" for row in rows if given[row.file] == "train"])
+    assert abs(share - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 120)
+    homes = {(row.group, row.split) for row in rows}
+    assert len(homes) == len({row.group for row in rows})
+
+
+def test_where_no_val_is_given_adding_images_moves_nobody(tmp_path):
+    for count in (80, 160):
+        whole = given_set(tmp_path / f"{count}", "train", "test", "", count=count)
+        split(whole, tmp_path / f"parts of {count}", protocol="held_out", config=HALVES)
+    before, after = parts_of(tmp_path / "parts of 80"), parts_of(tmp_path / "parts of 160")
+    assert all(after[file] == part for file, part in before.items())
+
+
+def test_where_no_val_is_given_rows_without_a_part_fall_where_they_fell(tmp_path):
+    for given in ("train", "val"):
+        whole = given_set(tmp_path / given, given, "", "", "", count=80)
+        split(whole, tmp_path / f"parts {given}", protocol="held_out", config=HALVES)
+    free = {file for file, part in parts_of(tmp_path / "train").items() if not part}
+    one, other = parts_of(tmp_path / "parts train"), parts_of(tmp_path / "parts val")
+    assert {one[file] for file in free} == {"train", "val", "test"}
+    assert [one[file] for file in free] == [other[file] for file in free]
+    assert "test" not in {part for file, part in one.items() if file not in free}
+
+
+def test_a_patient_with_one_image_given_train_and_one_given_nothing_is_in_one_part(tmp_path):
+    whole = given_set(tmp_path / "set", "train+", "train", "test", count=240)
+    split(whole, tmp_path / "out", protocol="held_out", config=HALVES)
+    rows = ImageSet.open(tmp_path / "out").rows
+    assert len({(row.group, row.split) for row in rows}) == len({row.group for row in rows})
+
+
+@pytest.mark.parametrize(
+    ("torn", "others", "sentence"),
+    [
+        ("test+train", "train", r"is in test and in (train|val)"),
+        ("test+", "train", r"is in test and in (train|val)"),
+        ("train+", "val", r"is in (train and in (val|test))"),
+    ],
+)
+def test_a_patient_whose_images_were_given_two_parts_is_refused_by_name(tmp_path, torn, others, sentence):
+    whole = given_set(tmp_path / "set", torn, others, others, "", count=160)
+    with pytest.raises(LeakError, match=rf"patient p\d+ {sentence} \(\d+\); give all of a patient's images the same"):
+        split(whole, tmp_path / "out", protocol="held_out", config=HALVES)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("given", "part"), [(("train",), "test"), (("train", "test"), "val"), (("test",), "train")])
+def test_a_part_that_the_data_leave_nobody_for_is_refused_with_what_helps(tmp_path, given, part):
+    """One class was given all parts, the other those of `given` alone."""
+    parts = ["train", "val", "test"] if part == "val" else list(given)
+    rows = [Row("", "normal", f"n{i}", split=parts[i % len(parts)], file=f"n{i}") for i in range(40)]
+    rows += [Row("", "pneumonia", f"p{i}", split=given[i % len(given)], file=f"p{i}") for i in range(40)]
+    whole = write(tmp_path / "set", list(zip(noise(80), rows, strict=True)), CLASSES)
+    told = rf"no image of \w+ falls into {part}; the data give all of them other parts: give some .* {part}, as in a"
+    with pytest.raises(DataError, match=told):
+        split(whole, tmp_path / "out", protocol="held_out", config=HALVES)
+
+
+@pytest.mark.parametrize("protocol", ["as_printed", "held_out"])
+def test_images_that_are_divided_already_are_refused(tmp_path, protocol):
+    split(real_set(tmp_path / "real", 20), tmp_path / "parts", protocol="as_printed", config=HALVES)
+    with pytest.raises(DataError, match=r"parts is divided already; split wants the set as ingest wrote it"):
+        split(tmp_path / "parts", tmp_path / "out", protocol=protocol, config=HALVES)
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_official_test_folder_is_the_only_test_and_takes_no_part_as_printed(tmp_path):

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from syntrial.arms import ARMS
 from syntrial.cnns import CNNS
 from syntrial.config import AugmentConfig, CnnConfig, SplitConfig
-from syntrial.errors import ConfigError, DegenerateError, LeakError, TrainingError
-from syntrial.imageset import ImageSet, Row
+from syntrial.errors import ConfigError, DataError, DegenerateError, LeakError, TrainingError
+from syntrial.imageset import ImageSet, Row, read_lineage
 from syntrial.metrics import confusion_matrix, log_loss, scores
 from syntrial.split import PROTOCOLS, split
 from syntrial.train_cnn import CURVE, Plan, probabilities, train_cnn
@@ -135,8 +135,8 @@ def test_the_learning_rate_falls_along_a_cosine_or_stays(schedule, rates):
 
 def test_it_writes_what_it_says(two_seeds):
     folder, _ = two_seeds
-    files = ["about.json", "classifier-3.safetensors", "classifier-5.safetensors", "curves.csv", "predictions.csv"]
-    assert sorted(contents(folder)) == [*files, "scores.json"]
+    files = ["about.json", "classifier-3.safetensors", "classifier-5.safetensors", "curves.csv", "lineage.csv"]
+    assert sorted(contents(folder)) == [*files, "predictions.csv", "scores.json"]
     about = read(folder, "about.json")
     told = {"arm": "simple_gan", "protocol": "held_out", "seeds": [3, 5], "side": 32, "classes": CLASSES}
     assert told.items() <= about.items()
@@ -144,6 +144,14 @@ def test_it_writes_what_it_says(two_seeds):
     curve = table(folder / "curves.csv")
     assert tuple(curve[0]) == CURVE
     assert [(row["seed"], row["epoch"]) for row in curve] == [(seed, str(i + 1)) for seed in "35" for i in range(12)]
+
+
+def test_a_classifier_bears_the_real_images_that_it_and_its_generators_have_seen(two_seeds, pooled, tmp_path):
+    whole = ImageSet.open(pooled["held_out"])
+    seen = whole.ancestors([i for i, row in enumerate(whole.rows) if row.split == "train"])
+    assert read_lineage(two_seeds[0] / "lineage.csv") == {"simple_gan": seen}
+    judged = {(row.sha256, row.group) for row in whole.rows if row.split in ("val", "test")}
+    assert judged and not judged & seen
 
 
 def test_predictions_hold_each_judged_image_once_a_seed_with_probabilities(two_seeds, pooled):
@@ -270,6 +278,14 @@ def test_a_part_that_lacks_a_class_is_refused_by_name(part, tmp_path):
     ):
         trained(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_images_too_small_for_the_classifier_are_refused(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (8, 8, 8)).astype(np.uint8)
+    rows = [(image, Row("", CLASSES[i % 2], f"p{i}", split="train")) for i, image in enumerate(images)]
+    small = write(tmp_path / "set", rows, CLASSES, division={"protocol": "held_out"})
+    with pytest.raises(DataError, match="images of 8 px; the classifier needs 16 at least"):
+        trained(small, tmp_path / "out")
 
 
 def test_a_set_without_validation_is_refused(tmp_path):

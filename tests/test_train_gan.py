@@ -173,6 +173,14 @@ def test_one_image_is_too_few(tmp_path):
         train_gan(one, tmp_path / "gan", kind="simple", label="normal", config=TINY)
 
 
+@pytest.mark.parametrize("side", [6, 16, 50])
+def test_images_of_a_side_that_no_generator_draws_are_refused(side, tmp_path):
+    rows = [(np.full((side, side), i, np.uint8), Row("", "normal", f"g{i}")) for i in range(4)]
+    images = write(tmp_path / "images", rows, ["normal", "pneumonia"])
+    with pytest.raises(DataError, match=f"images of {side} px; generators draw 32, 64, 128, 256 px"):
+        train_gan(images, tmp_path / "gan", kind="simple", label="normal", config=TINY)
+
+
 def test_a_folder_that_is_no_generator_is_refused(parts, tmp_path):
     with pytest.raises(DataError, match="is not a trained generator"):
         synthesize(parts / "faces", tmp_path / "drawn", count=1)

@@ -32,12 +32,13 @@ log = logging.getLogger(__name__)
 def new_folder(out: str | Path) -> Iterator[Path]:
     """A folder to fill that becomes `out` when the block ends well and disappears when it does not, or at SIGTERM.
 
-    What stood at `out` before is replaced whole. The new one survives a power cut from the moment the block has ended.
+    What stood at `out` before is replaced whole; of a link, what it leads to. The new one survives a power cut from the
+    moment the block has ended.
 
     Raises:
         StorageError: there is no room.
     """
-    out = Path(out)
+    out = Path(os.path.realpath(out))
     with told_when_full(out), _ended_cleanly():
         out.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))

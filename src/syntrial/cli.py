@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,8 @@ def main(words: list[str] | None = None) -> int:
     try:
         _parser().parse_args(words, flags)
         if "out" in flags:
-            _refuse_foreign(Path(flags.out), flags.verb)
+            flags.out = _followed(flags.out)
+            _refuse_foreign(flags.out, flags.verb)
         for name, value in flags.run(flags).items():
             print(name, _figure(value))
         return 0
@@ -275,6 +277,21 @@ def _days(text: str) -> int:
     return int(text)
 
 
+def _followed(out: str) -> Path:
+    """Where `out` leads, links followed.
+
+    Raises:
+        DataError: a folder that this process is in, which would be gone from under it, or is gone already.
+    """
+    try:
+        here, folder = Path.cwd(), Path(os.path.realpath(out))
+    except FileNotFoundError:
+        raise DataError("the folder that you are in is gone; go to one that is there") from None
+    if here.is_relative_to(folder):
+        raise DataError(f"you are in {folder}, which would be replaced; name a new folder")
+    return folder
+
+
 def _refuse_foreign(out: Path, verb: str) -> None:
     """A verb replaces what stands at `out`, so that must be nothing, or something that the same verb wrote."""
     if out.is_dir():
@@ -282,7 +299,7 @@ def _refuse_foreign(out: Path, verb: str) -> None:
             raise DataError(
                 f"{out} is there and was not written by syntrial {verb}, which would replace it; name a new folder"
             )
-    elif out.exists():
+    elif os.path.lexists(out):  # also a link that leads to itself
         raise DataError(f"{out} is a file; name a folder to write")
 
 

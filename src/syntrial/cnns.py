@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from syntrial.config import CnnConfig
 
 BLOCKS = 4  # the side is halved as often
+SMALLEST = 2**BLOCKS  # px
 
 
 class Cnn(nn.Module):

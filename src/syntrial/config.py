@@ -1,7 +1,7 @@
 """Every setting once: its name, default, unit, bounds, meaning, and where the value comes from.
 
-A study file states only what differs. Everything the reproduced paper leaves unsaid is a setting here, with our reason
-as its source, and appears with its value in the report.
+A study file states only what differs. What the reproduced paper leaves unsaid and can be chosen otherwise is a setting
+here, with our reason as its source, and appears with its value in the report.
 """
 
 from __future__ import annotations
@@ -172,6 +172,9 @@ class AugmentConfig(Config):
         return self
 
 
+SIDES = (32, 64, 128, 256)  # px that generators draw
+
+
 class GanConfig(Config):
     """One generator and how long it learns."""
 
@@ -236,7 +239,14 @@ class GanConfig(Config):
         unknown = sorted(set(self.diffaugment) - {"color", "translation", "cutout"})
         if unknown:
             raise ValueError(f"diffaugment has no {unknown[0]!r}; it has color, translation, cutout")
+        self._heed("gradient_penalty", self.loss == "wgan_gp", f"loss {self.loss} does not heed; wgan_gp does")
+        self._heed("ema_ramp_up", self.ema_half_life > 0, "an ema_half_life of 0, no average, does not heed")
         return self
+
+    def _heed(self, name: str, is_heeded: bool, why: str) -> None:
+        value = getattr(self, name)
+        if not is_heeded and value != type(self).model_fields[name].default:
+            raise ValueError(f"{name} is {value:g}, which {why}")
 
 
 TRANSFERS_ONLY = ("transfer_discriminator",)  # settings of a generator that continues another
@@ -361,8 +371,8 @@ class StudyConfig(Config):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.side not in (32, 64, 128, 256):
-            raise ValueError(f"side is {self.side}; the generators draw 32, 64, 128 or 256 px")
+        if self.side not in SIDES:
+            raise ValueError(f"side is {self.side}; the generators draw {', '.join(map(str, SIDES))} px")
         for arm in self.arms:
             if arm not in ARMS:
                 raise ValueError(f"arms has no {arm!r}; it has {', '.join(ARMS)}")

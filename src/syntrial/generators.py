@@ -38,8 +38,13 @@ class Generator:
         try:
             about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
             ancestors = read_lineage(folder / "lineage.csv")[about["name"]]
-        except (OSError, ValueError, KeyError, csv.Error) as error:
+            unchanged = about["digest"] == _digest(folder)
+        except FileNotFoundError as error:
+            raise DataError(f"{folder} is not a trained generator: it lacks {Path(error.filename).name}") from None
+        except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
             raise DataError(f"{folder} is not a trained generator: {error}") from None
+        if not unchanged:
+            raise DataError(f"{folder} was changed after it was written: its files do not fit the digest in about.json")
         return cls(folder, about, ancestors)
 
     @staticmethod
@@ -47,14 +52,11 @@ class Generator:
         draft: Path, about: dict[str, Any], generator: nn.Module, discriminator: nn.Module, lineage: Lineage
     ) -> None:
         """Fills a draft folder, about.json last, with the digest of both networks' weights and what they have seen."""
-        hasher = hashlib.sha256()
         for part, network in (("generator", generator), ("discriminator", discriminator)):
             content = save({name: value.contiguous().cpu() for name, value in network.state_dict().items()})
             (draft / f"{part}.safetensors").write_bytes(content)
-            hasher.update(content)
         write_lineage(draft / "lineage.csv", lineage)
-        hasher.update((draft / "lineage.csv").read_bytes())
-        atomic.write_json(draft / "about.json", {**about, "digest": hasher.hexdigest()})
+        atomic.write_json(draft / "about.json", {**about, "digest": _digest(draft)})
 
     @property
     def digest(self) -> str:
@@ -92,6 +94,13 @@ class Generator:
                 )
             own[name] = _widened(value, own[name])
         network.load_state_dict(own)
+
+
+def _digest(folder: Path) -> str:
+    hasher = hashlib.sha256()
+    for name in ("generator.safetensors", "discriminator.safetensors", "lineage.csv"):
+        hasher.update((folder / name).read_bytes())
+    return hasher.hexdigest()
 
 
 def _fits(value: Tensor, own: Tensor, classes: int) -> bool:

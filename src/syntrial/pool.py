@@ -26,7 +26,8 @@ def pool(
         Numbers of real and synthetic images, and how many of each validate.
 
     Raises:
-        DataError: `real` is not divided, a set differs in side, or two synthetic sets come from generators of one name.
+        DataError: `real` is not divided, a synthetic set was not drawn by a generator or has another side or class, or
+            two come from generators of one name.
         LeakError: what is judged on has trained, a generator at that.
     """
     divided = ImageSet.open(real)
@@ -34,6 +35,7 @@ def pool(
     protocol = divided.about.get("division", {}).get("protocol")
     if protocol is None:
         raise DataError(f"{real} is not divided into parts; the verb split does that")
+    _refuse_strange(divided, drawn)
     total = len(divided.rows) + sum(len(images.rows) for images in drawn)
     with Progress("pool", total, protocol=protocol) as progress, atomic.new_folder(out) as draft:
         writer = Writer(draft, divided.side)
@@ -59,6 +61,16 @@ def pool(
         "validation_images": float(len(validating)),
         "validation_synthetic_images": float(sum(row.source != REAL for row in validating)),
     }
+
+
+def _refuse_strange(divided: ImageSet, drawn: list[ImageSet]) -> None:
+    for images in drawn:
+        if "generator" not in images.about:
+            raise DataError(f"{images.folder} was not drawn by a generator; synthetic sets are what synthesize wrote")
+        strange = sorted({row.label for row in images.rows} - set(divided.classes))
+        if strange:
+            known = ", ".join(divided.classes)
+            raise DataError(f"{images.folder} has a class {strange[0]!r}; {divided.folder} has {known}")
 
 
 def _part(row: Row, protocol: str, config: SplitConfig) -> str:

@@ -13,7 +13,7 @@ from syntrial.imageset import ImageSet, about_parent
 from syntrial.progress import Progress
 from syntrial.reporting import sentences, table
 from syntrial.reporting.figures import Picture, draw_all
-from syntrial.reporting.outcomes import Outcome, gathered, refuse_unequal
+from syntrial.reporting.outcomes import Outcome, gathered, refuse_other_settings, refuse_strangers, refuse_unequal
 from syntrial.reporting.page import document
 from syntrial.reporting.results import Results, flat, judged, results_of
 from syntrial.reporting.sections import all_sections, opening
@@ -43,8 +43,8 @@ def report(
     Raises:
         ConfigError: settings that are impossible.
         DataError: a folder that is not what it should be.
-        DegenerateError: an arm missing, or judged on other images, seeds or settings than its control; a part without
-            some class.
+        DegenerateError: an arm missing, trained otherwise than the study says or on another pooled set, or judged on
+            other images or seeds than its control; a part without some class.
         LeakError: held out, something was judged on that is no real image of that part.
     """
     whole = StudyConfig.of(study)
@@ -54,8 +54,12 @@ def report(
         protocol: gathered([Outcome.open(folder) for folder in given], protocol, whole.arms, whole.seeds)
         for protocol, given in folders.items()
     }
+    for protocol, arms in outcomes.items():
+        refuse_strangers(whole, arms, images[protocol])
     refuse_unequal(outcomes["held_out"], images["held_out"])
     full = Outcome.open(full_size) if full_size else None
+    if full:
+        refuse_other_settings(whole, full, whole.resize_check.full_side)
     results = results_of(whole, outcomes, images, full)
     with Progress("report", total=0, unit="pages"), atomic.new_folder(out) as draft:
         (draft / "figures").mkdir()

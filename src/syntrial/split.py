@@ -12,7 +12,7 @@ from typing import Any
 
 from syntrial import atomic
 from syntrial.config import SplitConfig
-from syntrial.errors import ConfigError, DataError
+from syntrial.errors import ConfigError, DataError, LeakError
 from syntrial.imageset import ImageSet, Row, Writer, about_parent, refuse_leaky_parts
 from syntrial.progress import Progress
 from syntrial.reading.twins import shared_pictures
@@ -31,23 +31,28 @@ def split(
     A group's place depends on the seed and on the group alone: adding images never moves one that was there. Each class
     is divided by the same shares; a class that ends up without patients in a part is refused. Parts that the data's
     owner gave (a column of the manifest, a public set's own test folder) are kept: held out they are what they are
-    called, as printed an official test image stays out altogether.
+    called, as printed an official test image stays out altogether. Where no image was given `val`, held out a share of
+    the groups given `train` validates; they never test.
 
     Returns:
         Images in each part.
 
     Raises:
         ConfigError: an unknown protocol.
-        DataError: a class without images in a part, or an external set of other classes or size, or with a class of
-            which nothing is left.
-        LeakError: a group that trains and is judged on.
+        DataError: images that are divided already, a class without images in a part, or an external set of other
+            classes or size, or with a class of which nothing is left.
+        LeakError: a group that trains and is judged on, or lies in two parts.
     """
     if protocol not in PROTOCOLS:
         raise ConfigError(f"there is no protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
     whole = ImageSet.open(images)
+    if "division" in whole.about:
+        raise DataError(f"{images} is divided already; split wants the set as ingest wrote it")
     whole.verify()
-    rows = [replace(row, split=_part(row, protocol, config, _given_test(whole))) for row in whole.rows]
-    _every_class_everywhere(rows, whole.classes, protocol)
+    given = {row.split for row in whole.rows}
+    rows = [replace(row, split=_part(row, protocol, config, given)) for row in whole.rows]
+    _every_class_everywhere(rows, whole, protocol, given)
+    _every_group_in_one_part(rows)
     second = _Second.of(external, whole) if external else None
     progress = Progress("split", len(whole.rows), protocol=protocol, kind=f"{whole.side}px")
     with progress, atomic.new_folder(out) as draft:
@@ -71,32 +76,56 @@ def split(
     return {f"{part}_images": float(count) for part, count in about["division"]["images"].items()}
 
 
-def _given_test(images: ImageSet) -> bool:
-    return any(row.split == "test" for row in images.rows)
-
-
-def _part(row: Row, protocol: str, config: SplitConfig, test_is_given: bool) -> str:
-    """Where a row belongs; "" where it takes no part."""
-    if protocol == "as_printed":
-        return "" if row.split == "test" else "train"
-    if row.split:
-        return row.split
+def _part(row: Row, protocol: str, config: SplitConfig, given: set[str]) -> str:
+    """Where a row belongs; "" where it takes no part. `given`: the parts that the owner gave to any row."""
+    parts = _open_to(row, protocol, given)
+    if len(parts) < 2:
+        return "".join(parts)
+    # One scale for all rows of a group, so that those given `train` and those given nothing fall on the same place.
     place = uniform_for("split", config.seed, row.group)
-    if not test_is_given:
-        if place < config.test_share:
-            return "test"
+    if "test" not in given:
         place -= config.test_share
+    if place < 0:
+        return "test" if "test" in parts else "train"
     return "val" if place < config.val_share else "train"
 
 
-def _every_class_everywhere(rows: list[Row], classes: list[str], protocol: str) -> None:
+def _open_to(row: Row, protocol: str, given: set[str]) -> tuple[str, ...]:
+    """The parts that a row may fall into; of several the place of its group decides."""
+    if protocol == "as_printed":
+        return () if row.split == "test" else ("train",)
+    if row.split == "train" and "val" not in given:
+        return ("train", "val")
+    if row.split:
+        return (row.split,)
+    return ("train", "val") if "test" in given else ("train", "val", "test")
+
+
+def _every_class_everywhere(rows: list[Row], whole: ImageSet, protocol: str, given: set[str]) -> None:
     for part in PARTS[protocol]:
-        for label in classes:
+        for label in whole.classes:
             if not any(row.label == label and row.split == part for row in rows):
+                own = [row for row in whole.rows if row.label == label]
                 raise DataError(
-                    f"{protocol}: no image of {label} falls into {part}; "
-                    "there are too few patients for these shares: give more, a larger share, or another split.seed"
+                    f"{protocol}: no image of {label} falls into {part}; {_why(own, part, protocol, given)}"
                 )
+
+
+def _why(own: list[Row], part: str, protocol: str, given: set[str]) -> str:
+    """Why none of a class's images is in a part, and the way out."""
+    if own and not any(part in _open_to(row, protocol, given) for row in own):
+        return f"the data give all of them other parts: give some of their patients {part}, as in a manifest"
+    return "there are too few patients for these shares: give more, a larger share, or another split.seed"
+
+
+def _every_group_in_one_part(rows: list[Row]) -> None:
+    home: dict[str, str] = {}
+    for row in rows:
+        if row.split and home.setdefault(row.group, row.split) != row.split:
+            raise LeakError(
+                f"patient {row.group} is in {home[row.group]} and in {row.split} ({row.file}); "
+                "give all of a patient's images the same part"
+            )
 
 
 @dataclass(frozen=True)

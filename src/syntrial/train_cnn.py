@@ -28,11 +28,11 @@ from syntrial.adam import Adam
 from syntrial.augment import conventional
 from syntrial.batches import Batches, as_float
 from syntrial.checkpoint import Checkpoints, key_for
-from syntrial.cnns import CNNS
+from syntrial.cnns import CNNS, SMALLEST
 from syntrial.codehash import code_digest
 from syntrial.config import AugmentConfig, CnnConfig
-from syntrial.errors import ConfigError, DegenerateError, TrainingError
-from syntrial.imageset import ImageSet, about_parent
+from syntrial.errors import ConfigError, DataError, DegenerateError, TrainingError
+from syntrial.imageset import ImageSet, about_parent, write_lineage
 from syntrial.metrics import (
     accuracy,
     confusion_matrix,
@@ -123,6 +123,7 @@ def train_cnn(
 
     Raises:
         ConfigError: an unknown arm or classifier.
+        DataError: images too small for the classifier.
         LeakError: held out, something that is judged has trained.
         DegenerateError: a part that is judged lacks a class.
         TrainingError: a loss that is not finite.
@@ -130,6 +131,8 @@ def train_cnn(
     whole, device = ImageSet.open(images), machine.device()
     if config.architecture not in CNNS:
         raise ConfigError(f"there is no classifier {config.architecture!r}; there are {', '.join(CNNS)}")
+    if whole.side < SMALLEST:
+        raise DataError(f"{images} has images of {whole.side} px; the classifier needs {SMALLEST} at least")
     material = material_of(whole, arm, augmentation, device)
     _every_class_is_judged(material)
     plan = Plan.of(material, config)
@@ -148,6 +151,7 @@ def train_cnn(
     by_seed = dict(zip(seeds, learners, strict=True))
     with atomic.new_folder(out) as draft:
         figures = _write(draft, by_seed, material)
+        write_lineage(draft / "lineage.csv", {arm: material.ancestors})
         atomic.write_json(draft / "about.json", {**about, "digest": _digest(draft)})
     for keep in keeps:
         keep.clear(mirror=False)  # the mirror's outlive a failed upload of the output

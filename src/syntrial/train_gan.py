@@ -23,7 +23,7 @@ from syntrial.augment import diffaugment
 from syntrial.batches import Batches, as_grey
 from syntrial.checkpoint import Checkpoints, key_for
 from syntrial.codehash import code_digest
-from syntrial.config import GanConfig
+from syntrial.config import SIDES, GanConfig
 from syntrial.errors import ConfigError, DataError, TrainingError
 from syntrial.gans import GANS, LOSSES, gradient_penalty
 from syntrial.generators import ALL, Generator
@@ -66,6 +66,7 @@ def train_gan(
 
     Raises:
         ConfigError: a transfer without a start, or from other networks; a start for another kind; an unknown class.
+        DataError: too few images, or of a side that no generator draws; a start that is not a whole generator.
         TrainingError: losses that are not finite, or a collapsed generator; the last good checkpoint is kept.
     """
     task = Task.of(ImageSet.open(images), kind, label, config, start)
@@ -108,9 +109,10 @@ class Task:
 
     @classmethod
     def of(cls, images: ImageSet, kind: str, label: str, config: GanConfig, start: str | Path) -> Task:
-        """Raises ConfigError where kind, label, settings and start do not fit together; DataError for too few
-        images.
+        """Raises ConfigError where kind, label, settings and start do not fit together; DataError for too few images,
+        or of a side that no generator draws.
         """
+        _drawable(images)
         return cls(images, _chosen(images, label, config), kind, label, config, _start(kind, start))
 
     @property
@@ -382,6 +384,14 @@ def resume(players: Players, checkpoints: Checkpoints) -> int:
         else:
             setattr(players, name, state[name])
     return step
+
+
+def _drawable(images: ImageSet) -> None:
+    if images.side not in SIDES:
+        raise DataError(
+            f"{images.folder} has images of {images.side} px; generators draw {', '.join(map(str, SIDES))} px, and the "
+            "verb ingest makes such images"
+        )
 
 
 def _chosen(whole: ImageSet, label: str, config: GanConfig) -> list[int]:

@@ -56,6 +56,7 @@ class Material:
     online: AugmentConfig | None  # fresh changes for every batch
     original_images: int  # that the arm `original` trains on
     validation: dict[str, int]
+    ancestors: set[tuple[str, str]]  # (sha256, group) of the real images it trains on, those of its generators included
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -102,6 +103,7 @@ def material_of(whole: ImageSet, arm: str, augmentation: AugmentConfig, device: 
         online=augmentation if recipe.conventional == "online" else None,
         original_images=len(whole.where(source=REAL, split="train")),
         validation=_validation(whole, used),
+        ancestors=whole.ancestors(positions["train"]),
     )
 
 

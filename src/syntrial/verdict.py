@@ -82,8 +82,10 @@ def judge(
     Compared is the mean over seeds of metric(arm) - metric(control). Seeds read the same patients, as readers of a
     reader study do, so the standard error is that of Obuchowski and Rockette 1995: the spread between seeds, and what
     seeds have in common from one bootstrap sample of patients to the next. Drawing seeds and patients together would
-    count the noise of single predictions up to three times (Owen 2007). The interval is Student's, with the degrees of
-    freedom of Satterthwaite 1946 (Hillis 2007 for readers), as a few seeds may look more alike than they are.
+    count the noise of single predictions up to three times (Owen 2007). The interval is Student's, its quantile the
+    mean of those for the degrees of freedom of seeds and of patients, weighted by the variance of each (Cochran and
+    Cox 1950). The degrees of freedom of Satterthwaite 1946, which are customary, jump up when a few seeds look more
+    alike than they are: three seeds would then find a difference where there is none two to four times too often.
 
     With several comparisons each has the confidence 1 - (1 - confidence) / comparisons (Bonferroni). The answer is
     `helped` or `hurt` if and only if the interval excludes 0.
@@ -107,8 +109,12 @@ def judge(
     resampled_SR = np.concatenate(
         [_differences(arm, control, label, weight_RN, metric) for weight_RN in weights], axis=1
     )
-    standard_error, freedom = _spread(difference_S, resampled_SR, groups)
-    difference, reach = float(difference_S.mean()), student_quantile(1 - error / 2, freedom)
+    spread = _Spread.of(difference_S, resampled_SR, groups)
+    difference, standard_error, reach = (
+        float(difference_S.mean()),
+        spread.standard_error,
+        spread.quantile(1 - error / 2),
+    )
     most = math.inf if metric == "loss" else 1.0  # shares and areas cannot differ by more
     low, high = max(-most, difference - reach * standard_error), min(most, difference + reach * standard_error)
     return Verdict(
@@ -117,7 +123,7 @@ def judge(
         low=low,
         high=high,
         standard_error=standard_error,
-        smallest_effect=(reach + student_quantile(POWER, freedom)) * standard_error,
+        smallest_effect=(reach + spread.quantile(POWER)) * standard_error,
         seeds=len(difference_S),
         groups=groups,
         images=len(label),
@@ -152,24 +158,40 @@ def _differences(arm: Floats, control: Floats, label_N: NDArray[Any], weight_RN:
     return np.array([weighted(a_NK, label_N, weight_RN) - weighted(c_NK, label_N, weight_RN) for a_NK, c_NK in pairs])
 
 
-def _spread(difference_S: Floats, resampled_SR: Floats, groups: int) -> tuple[float, float]:
-    """Standard error of the mean difference, and its degrees of freedom.
+@dataclass(frozen=True)
+class _Spread:
+    """How far the mean difference may be off: what seeds and what patients add to its variance."""
 
-    Obuchowski and Rockette 1995: the variance between seeds, divided by their number, plus the covariance of two seeds
-    over patients (not below 0). The first holds every noise that is a seed's own, its disagreement on single patients
-    included. With one seed there is only the variance over patients.
-    """
-    seeds = len(difference_S)
-    if seeds == 1:
-        return float(resampled_SR.std(ddof=1)), groups - 1
-    # The variance of a sum is the sum of all variances and covariances.
-    covariances = float(resampled_SR.sum(axis=0).var(ddof=1) - resampled_SR.var(axis=1, ddof=1).sum())
-    of_patients = max(0.0, covariances / (seeds * (seeds - 1)))
-    of_seeds = float(difference_S.var(ddof=1)) / seeds
-    total = of_seeds + of_patients
-    if total == 0:
-        return 0.0, groups - 1
-    return math.sqrt(total), total**2 / (of_seeds**2 / (seeds - 1) + of_patients**2 / (groups - 1))
+    of_seeds: float
+    of_patients: float
+    seeds: int
+    groups: int
+
+    @classmethod
+    def of(cls, difference_S: Floats, resampled_SR: Floats, groups: int) -> _Spread:
+        """Obuchowski and Rockette 1995: the variance between seeds, divided by their number, plus the covariance of two
+        seeds over patients (not below 0). The first holds every noise that is a seed's own, its disagreement on single
+        patients included. With one seed there is only the variance over patients.
+        """
+        seeds = len(difference_S)
+        if seeds == 1:
+            return cls(0.0, float(resampled_SR.var(ddof=1)), seeds, groups)
+        # The variance of a sum is the sum of all variances and covariances.
+        covariances = float(resampled_SR.sum(axis=0).var(ddof=1) - resampled_SR.var(axis=1, ddof=1).sum())
+        of_patients = max(0.0, covariances / (seeds * (seeds - 1)))
+        return cls(float(difference_S.var(ddof=1)) / seeds, of_patients, seeds, groups)
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean difference."""
+        return math.sqrt(self.of_seeds + self.of_patients)
+
+    def quantile(self, level: float) -> float:
+        """Of the mean difference in standard errors; Cochran and Cox 1950, section 4.14."""
+        total = self.of_seeds + self.of_patients
+        share = self.of_seeds / total if total else 0.0
+        patients = student_quantile(level, self.groups - 1)
+        return share * student_quantile(level, self.seeds - 1) + (1 - share) * patients if share else patients
 
 
 def _error_probability(metric: str, confidence: float, comparisons: int, resamples: int) -> float:

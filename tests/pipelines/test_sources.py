@@ -13,9 +13,10 @@ from test_layouts import COVID19_NEW, COVID19_OLD, KERMANY, NIH, NIH_TEXTS
 
 from pipelines.counts import counted
 from pipelines.flags import add_study, uris_of
-from pipelines.graph import BESIDE, FACES
+from pipelines.graph import BESIDE
 from syntrial.config import load_study
 from syntrial.ingest import ingest
+from syntrial.reading.layouts import FACES
 
 SAMPLE = {
     name: sorted((ROOT / "data" / "sample" / name).rglob("*.png"))

@@ -26,6 +26,7 @@ GIVEN_SPLITS = {"": "", "train": "train", "val": "val", "valid": "val", "validat
 MAX_TABLE_BYTES = 2**28
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")
 SYSTEM_FILES = ("thumbs.db", "desktop.ini", "ehthumbs.db")
+FACES = "faces"  # the one class of the set that a transfer starts from
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 
 
@@ -49,7 +50,8 @@ def find(source: Path, classes: list[str], config: IngestConfig, scratch: Path, 
 
     Args:
         source: a folder, an archive or a manifest.
-        classes: labels to look for, in upper or lower case. A single one that no folder fits stands for all files.
+        classes: labels to look for, in upper or lower case. A single one that no folder fits stands for all files,
+            and so do faces, whatever the folders are called.
         scratch: an existing folder with room for an unpacked tar.
         tables_only: of a tar no image is unpacked, for whoever counts files and opens none.
 
@@ -177,7 +179,9 @@ def _label(candidates: list[Candidate], classes: list[str], alone: bool) -> None
     for candidate in candidates:
         labels = sorted({by_name[same_name(name)] for name in candidate.names if same_name(name) in by_name})
         candidate.label = labels[0] if len(labels) == 1 else ""
-    whole = alone and not any(candidate.label and not candidate.aside for candidate in candidates)
+    # Elsewhere a folder of the class's name is a choice: the other folders show something else.
+    chosen = same_name(classes[0]) != FACES and any(c.label and not c.aside for c in candidates)
+    whole = alone and not chosen
     for candidate in candidates:
         if whole:
             candidate.label = classes[0]

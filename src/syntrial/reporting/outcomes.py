@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syntrial.arms import ARMS
+from syntrial.config import StudyConfig
 from syntrial.errors import DataError, DegenerateError, LeakError
 from syntrial.imageset import REAL, ImageSet
 from syntrial.metrics import Floats, Ints, scores
@@ -155,6 +156,44 @@ def refuse_unequal(held_out: dict[str, Outcome], images: ImageSet) -> None:
             _judged_alike(outcome, reference, part)
     for part, seen in reference.predictions.items():
         _judged_on_its_part(seen[0], part, images)
+
+
+def refuse_strangers(study: StudyConfig, outcomes: dict[str, Outcome], images: ImageSet) -> None:
+    """The arms of a protocol were trained on the pooled set that is given, and everything as the study says.
+
+    Raises:
+        DegenerateError: naming the first setting that was another one, or the arm that was trained on another set.
+    """
+    said = study.model_dump(mode="json")
+    _as_said(f"{images.folder}:", {"side": images.side, "classes": images.classes}, said)
+    _as_said(f"{images.folder}: split.", images.about.get("division", {}), said["split"])
+    for name, about in images.about.get("generators", {}).items():
+        kind = about["kind"]
+        _as_said(f"generator {name}: gans.{kind}.", about["config"], said["gans"][kind])
+        for drawn in filter(None, (len(images.where(source=name, label=label)) for label in study.classes)):
+            _as_said(f"generator {name}:", {"images_per_class": drawn}, said)
+    for outcome in outcomes.values():
+        if images.digest not in [parent["digest"] for parent in outcome.about["parents"]]:
+            raise DegenerateError(f"{outcome.name} was not trained on {images.folder}; every arm needs that pooled set")
+        refuse_other_settings(study, outcome, study.side)
+
+
+def refuse_other_settings(study: StudyConfig, outcome: Outcome, side: int) -> None:
+    """Raises DegenerateError where an arm was not trained as the study says, on images of `side` px."""
+    said = study.model_dump(mode="json")
+    made = {"side": outcome.about["side"], "classes": outcome.about["classes"]}
+    _as_said(f"{outcome.name}:", made, {**said, "side": side})
+    _as_said(f"{outcome.name}: classifier.", outcome.about["config"], said["classifier"])
+    _as_said(f"{outcome.name}: conventional.", outcome.about["conventional"], said["conventional"])
+
+
+def _as_said(whose: str, made: dict[str, Any], said: dict[str, Any]) -> None:
+    for name in (name for name in said if name in made):
+        if made[name] != said[name]:
+            raise DegenerateError(
+                f"{whose}{'' if whose.endswith('.') else ' '}{name} was {made[name]}, and the study says {said[name]}; "
+                "give the study that it was made with, or make it anew"
+            )
 
 
 def _same_classifier(found: dict[str, Outcome], protocol: str) -> None:
