@@ -100,6 +100,11 @@ class Person:
         """The same, with what it holds."""
         return {key: self._store.get_object(bucket, key).read() for key in self.keys(bucket, prefix)}
 
+    def delete(self, bucket: str, prefix: str) -> None:
+        """All that lies there."""
+        for key in self.keys(bucket, prefix):
+            self._store.remove_object(bucket, key)
+
     def logs(self, run: "Run") -> dict[str, bytes]:
         """What was stored of the logs of a run's pods, by key."""
         return self.contents("mlpipeline", f"private-artifacts/{NAMESPACE}/{run.workflow}")

@@ -174,3 +174,16 @@ def begun_in(kubeflow, experiment):
     """How the id of an experiment's run begins; "" before there is one."""
     rows = kubeflow.pipelines("status", "--experiment", experiment).stdout.splitlines()[1:]
     return rows[0].split()[0] if rows else ""
+
+
+def test_artifacts_that_were_deleted_are_missed_and_made_anew_when_told(kubeflow):
+    first = kubeflow.submit(*STUDY, *TINY, *FRESH)
+    assert first.done.returncode == 0, first.done.stderr
+    kubeflow.delete("mlpipeline", f"v2/artifacts/syntrial/{first.look.run['run_id']}")
+    other = (*STUDY, *TINY, *FRESH, *settings("split.seed=5"))
+    missed = kubeflow.submit(*other)
+    assert missed.done.returncode == 1
+    assert "is not an image set: it lacks about.json" in missed.done.stderr
+    anew = kubeflow.submit(*other, "--fresh")
+    assert anew.done.returncode == 0, anew.done.stderr
+    assert not [box.name for box in anew.look.boxes if box.state == "cached"]
