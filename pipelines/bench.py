@@ -186,9 +186,11 @@ def boxes_once(data: str, folder: str) -> dict[str, float]:
     from components.pool import pool as pool_box
     from components.split import split as split_box
     from components.train_gan import train_gan as gan_box
+    from syntrial.digest import digest
 
     def chain() -> None:
-        real = ingest_box(data=data, digest="", name="images", side=32, classes=CLASSES, settings={})
+        (now,) = digest(data)
+        real = ingest_box(data=data, digest=now, name="images", side=32, classes=CLASSES, settings={})
         parts = split_box(images=real.outputs["images"], protocol="as_printed", settings={}).outputs["parts"]
         pool_box(real=parts, settings={})
         tiny = {"width": 4, "latent": 8, "batch": 8, "collapse_below": 0}
