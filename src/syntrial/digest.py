@@ -10,7 +10,6 @@ from pathlib import Path
 
 from syntrial import storage
 from syntrial.errors import DataError
-from syntrial.generation import generation
 from syntrial.places import place_of
 from syntrial.reading.layouts import is_manifest, listed
 
@@ -62,7 +61,11 @@ def _salt() -> str:
 def _generation(uris: tuple[str | Path, ...]) -> str:
     store = os.environ.get("SYNTRIAL_CHECKPOINT_URI", "")
     is_asked = storage.is_remote(store or ".") and any(storage.is_remote(uri) for uri in uris if str(uri))
-    word = generation(store) if is_asked else ""
+    if not is_asked:
+        return ""
+    from syntrial.generation import generation  # with what speaks to object stores, which local data do without
+
+    word = generation(store)
     return f"-{word}" if word else ""
 
 
