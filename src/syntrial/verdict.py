@@ -85,7 +85,7 @@ def judge(
     count the noise of single predictions up to three times (Owen 2007). The interval is Student's, its quantile the
     mean of those for the degrees of freedom of seeds and of patients, weighted by the variance of each (Cochran and
     Cox 1950). The degrees of freedom of Satterthwaite 1946, which are customary, jump up when a few seeds look more
-    alike than they are: three seeds would then find a difference where there is none two to four times too often.
+    alike than they are: at a nominal 1 % three seeds then found a difference where there is none in up to 4 %.
 
     With several comparisons each has the confidence 1 - (1 - confidence) / comparisons (Bonferroni). The answer is
     `helped` or `hurt` if and only if the interval excludes 0.
@@ -110,11 +110,8 @@ def judge(
         [_differences(arm, control, label, weight_RN, metric) for weight_RN in weights], axis=1
     )
     spread = _Spread.of(difference_S, resampled_SR, groups)
-    difference, standard_error, reach = (
-        float(difference_S.mean()),
-        spread.standard_error,
-        spread.quantile(1 - error / 2),
-    )
+    difference, standard_error = float(difference_S.mean()), spread.standard_error
+    reach = spread.quantile(1 - error / 2)
     most = math.inf if metric == "loss" else 1.0  # shares and areas cannot differ by more
     low, high = max(-most, difference - reach * standard_error), min(most, difference + reach * standard_error)
     return Verdict(
@@ -187,7 +184,7 @@ class _Spread:
         return math.sqrt(self.of_seeds + self.of_patients)
 
     def quantile(self, level: float) -> float:
-        """Of the mean difference in standard errors; Cochran and Cox 1950, section 4.14."""
+        """Of the mean difference in standard errors; Cochran and Cox 1950."""
         total = self.of_seeds + self.of_patients
         share = self.of_seeds / total if total else 0.0
         patients = student_quantile(level, self.groups - 1)
