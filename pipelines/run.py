@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +22,9 @@ from pipelines.flags import add_study, uris_of
 from pipelines.graph import arguments_of
 from pipelines.plan import box_threads, guessed, images_shown, measure, planned
 from pipelines.watch import AT_ONCE, Planned, needed_s, watch
-from syntrial import atomic
+from syntrial import atomic, storage
 from syntrial.config import StudyConfig, load_study
-from syntrial.errors import DataError, SyntrialError
+from syntrial.errors import ConfigError, DataError, SyntrialError
 from syntrial.reporting import table
 
 BROKEN = re.compile(r"syntrial(?:\.\w+)*\.(?P<kind>\w+Error): (?P<sentence>.+)")
@@ -48,8 +49,9 @@ def run(flags: argparse.Namespace) -> int:
     uris = uris_of(flags, study)
     if flags.dry_run:
         return _dry_run(study, costed(study, uris))
-    counts = counted(study, uris)
     runs = Path(flags.runs).resolve()
+    _refuse_within(runs, uris)
+    counts = counted(study, uris)
     with _alone(runs / study.name), _in_store(runs / "store") as lock, atomic.told_when_full(runs):
         folder = _new_folder(runs / study.name)
         print(f"study {study.name}: {flags.data} -> {_short(folder)}", file=sys.stderr)
@@ -63,6 +65,16 @@ def run(flags: argparse.Namespace) -> int:
         return _finish(folder, runs / "store") if code == 0 else _explain(folder, runs / "store", code)
 
 
+def _refuse_within(runs: Path, uris: dict[str, str]) -> None:
+    """Raises ConfigError where a run would write among the images that it reads."""
+    for flag, uri in uris.items():
+        if uri and not storage.is_remote(uri) and runs.is_relative_to(uri):
+            raise ConfigError(
+                f"--runs {runs} lies within --{flag} {uri}, where what a run writes would count as images; give a "
+                "folder outside of it"
+            )
+
+
 def _engine(folder: Path, store: Path, plan: list[Planned], lock: int) -> int:
     """Exit code of the process that runs the graph. It holds the open lock as well, should it live longer than this."""
     environment = {
@@ -73,8 +85,12 @@ def _engine(folder: Path, store: Path, plan: list[Planned], lock: int) -> int:
         "SYNTRIAL_PROGRESS": str(folder / "progress"),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH", "")])),
     }
-    with open(folder / "engine.log", "wb") as log:
-        command = [sys.executable, "-m", "pipelines.engine", str(folder)]
+    command = [sys.executable, "-m", "pipelines.engine", str(folder)]
+    with (
+        tempfile.TemporaryDirectory(prefix="syntrial-", ignore_cleanup_errors=True) as scratch,
+        open(folder / "engine.log", "wb") as log,
+    ):
+        environment["TMPDIR"] = scratch  # the engine makes a folder for each box and leaves it
         with subprocess.Popen(
             command,
             stdin=subprocess.PIPE,  # closed however this process ends, and then the engine ends too

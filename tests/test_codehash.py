@@ -1,5 +1,6 @@
 """A cache forgets a box when the code that it runs has changed, and not before."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -86,3 +87,44 @@ def test_a_file_reaches_what_it_imports_wherever_in_it_and_what_that_imports(pac
     (tmp_path / "box.py").write_text("import os\n\ndef box():\n    from syntrial.noun import thing\n", encoding="utf-8")
     assert imports_of(tmp_path / "box.py", package) == ["noun"]
     assert sources(["noun"], package) == b"deep" + MODULES["deep"].encode() + b"noun" + MODULES["noun"].encode()
+
+
+def test_imports_are_found_by_their_text_as_python_finds_them():
+    root = codehash.PACKAGE.parents[1]
+    files = [path for folder in ("src", "components", "pipelines") for path in (root / folder).rglob("*.py")]
+    assert len(files) > 80
+    for path in files:
+        assert set(imports_of(path)) == {
+            name for name in imported(path) if codehash._path(name, codehash.PACKAGE).is_file()
+        }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import os, syntrial.plain as p",
+        "from syntrial import (\n    plain,  # not noun\n)",
+        "from syntrial.plain import \\\n    a, b",
+        "from syntrial import \\\n    plain",
+        "if True: from syntrial import plain",
+        "a = 1; import syntrial.plain; b = 2",
+        "from  syntrial   import plain  as  p  # and (more",
+        "from syntrial.plain import*",
+    ],
+)
+def test_any_form_of_import_is_found(text, package, tmp_path):
+    (tmp_path / "box.py").write_text(f'"""Text."""\n{text}\n', encoding="utf-8")
+    assert set(imports_of(tmp_path / "box.py", package)) - {""} == {"plain"}
+
+
+def imported(path):
+    """Modules of syntrial and names in them, by Python's own grammar."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name[9:] for alias in node.names if alias.name.startswith("syntrial."))
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "syntrial":
+            base = node.module[9:]
+            names = [f"{base}.{alias.name}".strip(".") for alias in node.names]
+            yield from names
+            if base or not all(codehash._path(name, codehash.PACKAGE).is_file() for name in names):
+                yield base

@@ -247,6 +247,14 @@ def test_a_setting_that_nothing_was_made_with_is_refused(other, tmp_path):
         report(tmp_path / "out", **{**arguments, "study": said})
 
 
+def test_an_arm_with_another_classifier_than_the_others_is_refused(tmp_path):
+    arguments = Study(small_study(arms=["original", "duplicates"]), tmp_path, full_size=False).build()
+    about = arguments["held_out"][1] / "about.json"
+    edit_json(about, config={**json.loads(about.read_text(encoding="utf-8"))["config"], "epochs": 99})
+    with pytest.raises(DegenerateError, match=r"held_out duplicates: classifier\.epochs was 99, and the study says"):
+        report(tmp_path / "out", **arguments)
+
+
 def merged(said, change):
     if not isinstance(change, dict):
         return change

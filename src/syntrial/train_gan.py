@@ -31,7 +31,7 @@ from syntrial.imageset import ImageSet, about_parent
 from syntrial.progress import Progress
 from syntrial.seeds import seed_for
 
-LOGS = 50  # times the numbers are written down in one training; after each step where there are fewer
+LOGS = 25  # times the numbers are written down in one training; after each step where there are fewer
 PICTURES = 8  # times the fixed latents are drawn; likewise
 FIXED = 64  # fixed latents; the first SHOWN of them are drawn
 SHOWN = 8

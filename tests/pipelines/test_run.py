@@ -6,6 +6,7 @@ import json
 import os
 import pkgutil
 import random
+import re
 import shutil
 import signal
 import stat
@@ -212,14 +213,16 @@ def test_killed_again_and_again_a_study_ends_where_an_uncut_one_ends(small, xray
     assert last.results == small.results
 
 
-def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(xrays, start, tmp_path):
+def test_ctrl_c_says_how_to_go_on_and_leaves_neither_processes_nor_scratch(xrays, start, tmp_path):
     words = ("--data", xrays, *SMALL, "--set", "gans.simple.epochs=100000")
-    process, folder = start(*words)
+    (tmp_path / "tmp").mkdir()
+    process, folder = start(*words, TMPDIR=str(tmp_path / "tmp"))
     wait_until(lambda: learning(folder))
+    assert [*(tmp_path / "tmp").iterdir()]
     second = local_runs.run(tmp_path / "runs", *words)
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_S) == 130
-    assert not processes(folder)
+    assert not processes(folder) and not [*(tmp_path / "tmp").iterdir()]
     said = (tmp_path / "said.txt").read_text(encoding="utf-8")
     assert "the same command goes on from the last checkpoint" in said
     assert "Traceback" not in said
@@ -302,6 +305,7 @@ MISTAKES = {
     "a class that is not there": (["--set", "classes=[normal, covid]"], "no image of the class 'covid'"),
     "a broken manifest": (["--data", "MANIFEST"], "needs the columns file and label"),
     "a place that takes no folder": (["--runs", "MANIFEST/runs"], "--runs takes another place"),
+    "a place among the images": (["--data", "BAD", "--runs", "BAD/normal/runs"], "lies within --data"),
     "a scheme that is none": (["--data", "ftp://somewhere/xrays"], "ftp"),
     "images that are all bad": (["--data", "BAD"], "no usable image"),
 }
@@ -315,7 +319,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(mistake, tmp_path, monkeypatc
         (tmp_path / "BAD" / label / "a.png").write_bytes(b"no image")
     words, sentence = MISTAKES[mistake]
     places = {name: str(tmp_path / name) for name in ("MANIFEST", "BAD")}
-    words = [places.get(word, word.replace("MANIFEST/", f"{places['MANIFEST']}/")) for word in words]
+    words = [re.sub("^(MANIFEST|BAD)(?=/|$)", lambda name: places[name[0]], word) for word in words]
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     runs = [] if "--runs" in words else ["--runs", str(tmp_path / "runs")]

@@ -133,7 +133,6 @@ def gathered(outcomes: list[Outcome], protocol: str, arms: list[str], seeds: lis
             raise DegenerateError(f"{protocol}: arm {arm} is missing; the study compares {', '.join(arms)}")
         if arm not in arms:
             raise DegenerateError(f"{protocol}: arm {arm} is no arm of the study, which has {', '.join(arms)}")
-    _same_classifier(found, protocol)
     return {arm: found[arm] for arm in ARMS if arm in found}
 
 
@@ -193,16 +192,6 @@ def _as_said(whose: str, made: dict[str, Any], said: dict[str, Any]) -> None:
             raise DegenerateError(
                 f"{whose}{'' if whose.endswith('.') else ' '}{name} was {made[name]}, and the study says {said[name]}; "
                 "give the study that it was made with, or make it anew"
-            )
-
-
-def _same_classifier(found: dict[str, Outcome], protocol: str) -> None:
-    configs = {arm: outcome.about.get("config") for arm, outcome in found.items()}
-    for arm, config in configs.items():
-        if config != configs["original"]:
-            raise DegenerateError(
-                f"{protocol}: arm {arm} has another classifier or other settings than original; every arm needs the "
-                "same"
             )
 
 
