@@ -112,20 +112,49 @@ def test_a_box_that_fails_is_named_with_its_reason_even_when_its_pod_is_gone(kub
     assert told in kubeflow.pipelines("status", run.name).stderr
 
 
-def test_training_that_is_killed_or_loses_its_pod_goes_on_from_its_checkpoint(kubeflow, tmp_path):
+def test_training_that_is_killed_or_evicted_goes_on_from_its_checkpoint(kubeflow, tmp_path):
     before = kept(kubeflow)
     run = kubeflow.begin(*STUDY, *KILLED, *FRESH)
-    killed, lost = wait_for(lambda: learning(run, len(kept(kubeflow) - before)), run.told)
+    killed, evicted = wait_for(lambda: learning(run, len(kept(kubeflow) - before)), run.told)
     lab.kubectl("exec", killed.pod, *IN_NAMESPACE, "--container=main", "--", "sh", "-c", "kill -KILL -1", check=False)
-    lab.kubectl("delete", "pod", lost.pod, *IN_NAMESPACE, "--force", "--grace-period=0")
+    evict(evicted.pod)
     look = run.ended()
     again = {box.name: box for box in look.boxes}
     assert (look.state, again[killed.name].tries) == ("SUCCEEDED", 2), run.told()
-    for box in (killed, lost):  # a pod that is lost in its first seconds is made anew without a second try
+    for box in (killed, evicted):  # a pod that is lost in its first seconds is made anew without a second try
         assert ": goes on from " in run.log(again[box.name])
     kubeflow.pipelines("status", run.name, "--report", tmp_path / "report")
     uncut = local_runs.run(tmp_path / "here", *KILLED, *FRESH, **HERE)
     assert results(tmp_path / "report") == results(uncut.folder)
+
+
+def evict(pod):
+    """As a drained node does."""
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": NAMESPACE}}
+    at = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}/eviction"
+    lab.kubectl("create", "--raw", at, "--filename=-", stdin=json.dumps(eviction))
+
+
+def test_a_driver_that_loses_its_pod_is_tried_again(kubeflow):
+    words = (*STUDY, *TINY, *FRESH, *settings("ingest.min_side=30"))  # no other test's boxes are in the cache
+    run = kubeflow.begin(*words)
+    lost = wait_for(lambda: driver_lost(run), run.told)
+    look = run.ended()
+    assert look.state == "SUCCEEDED", run.told()
+    tries = [node for node in look.workflow["status"]["nodes"].values() if node["name"][:-3] == lost[:-3]]
+    assert sorted(node["phase"] for node in tries) == ["Error", "Succeeded"]
+
+
+def driver_lost(run):
+    """The name of a driver whose pod was taken from it, once that has happened: it lives for seconds only."""
+    if not run.look.workflow:
+        return ""
+    running = (*IN_NAMESPACE, run.selector, "--field-selector=status.phase=Running", "--output=name")
+    for pod in lab.kubectl("get", "pods", *running).split():
+        if "-driver-" in pod:
+            lab.kubectl("delete", pod, *IN_NAMESPACE, "--force", "--grace-period=0", check=False)
+    nodes = run.look.workflow["status"].get("nodes", {}).values()
+    return next((node["name"] for node in nodes if node["type"] == "Pod" and node["phase"] == "Error"), "")
 
 
 def kept(kubeflow):

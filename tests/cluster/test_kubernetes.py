@@ -277,7 +277,16 @@ def deleted(where, name):
     where.kubectl("delete", "pod", where.pod(name), "--force", "--grace-period=0")
 
 
-@pytest.mark.parametrize("cut", [killed, deleted], ids=["killed", "deleted"])
+def drained(where, name):
+    """As whoever empties a node does; the other pods stay on it, for there is no other node."""
+    node = where.get(f"pod {where.pod(name)}", ".spec.nodeName")
+    try:
+        lab.kubectl("drain", node, f"--pod-selector=job-name={name}", "--delete-emptydir-data", "--grace-period=1")
+    finally:
+        lab.kubectl("uncordon", node)
+
+
+@pytest.mark.parametrize("cut", [killed, deleted, drained], ids=["killed", "deleted", "drained"])
 def test_a_training_that_is_cut_goes_on_from_the_store_and_ends_bit_equal(cut, ours, uncut):
     name = f"training-{cut.__name__}"
     ours.run(name, training(name), tries=3)

@@ -316,7 +316,16 @@ def test_no_service_has_a_name_that_makes_one_of_our_variables(objects):
 
 def test_a_pipelines_own_word_on_retries_counts_for_errors_and_failures():
     defaults = controller()["workflowDefaults"]["spec"]["templateDefaults"]
-    assert defaults["retryStrategy"] == {"limit": "0", "retryPolicy": "Always"}
+    limit, policy = defaults["retryStrategy"]["limit"], defaults["retryStrategy"]["retryPolicy"]
+    assert (limit.rpartition(" : ")[2], policy) == ("'0'}}", "Always")
+
+
+def test_the_drivers_of_our_boxes_are_tried_again_and_nobody_elses_are():
+    limit = controller()["workflowDefaults"]["spec"]["templateDefaults"]["retryStrategy"]["limit"]
+    found = re.fullmatch(r"\{\{=workflow[.]serviceAccountName == '(\w+)' && (.+) \? '[1-9]' : '0'\}\}", limit)
+    account, drivers = found.groups()
+    assert "ServiceAccount " + account in manifests()
+    assert drivers == "node.name endsWith '-driver'"
 
 
 def test_a_pod_that_was_evicted_before_its_start_is_made_anew():
