@@ -34,7 +34,7 @@ run: $(READY) ## run a whole study: set-up, training, table and report in runs/
 test: $(READY) ## run all tests
 	@$(BIN)/python -m pytest
 
-check: $(READY) ## the one gate, the same here and in CI: style, types, imports, then all tests
+check: $(READY) ## the one gate: style, types, imports, then all tests; CI runs it, and then tests/cluster
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -47,28 +47,34 @@ has_their_launcher() {
   grep -qx configmap/kfp-launcher <<<"$names"
 }
 
-# Whether Argo's controller has settings into which ours have not been merged.
-has_their_controller() {
+# Whose settings Argo's controller has: ours, theirs (ours have not been merged into them), or none where there is no
+# controller.
+whose_controller() {
   local said
-  said=$(here get configmap "$CONTROLLER" --ignore-not-found -o 'jsonpath={.metadata.name}{.data.workflowDefaults}')
-  [ -n "$said" ] && ! grep -q "serviceAccountName == 'syntrial'" <<<"$said"
+  said=$(here get configmap "$CONTROLLER" --ignore-not-found -o 'jsonpath={.metadata.name}{.data.workflowDefaults}') ||
+    exit 2
+  case $said in
+    "") echo none ;;
+    *"serviceAccountName == 'syntrial'"*) echo ours ;;
+    *) echo theirs ;;
+  esac
 }
 
-# Under another name, what Argo's controller was told of that which ours replaces.
+# Under another name, what Argo's controller was told of that which ours replaces; nothing where it was told nothing.
 keep_controller() {
   local name said words=()
   for name in workflowDefaults failedPodRestart; do
-    said=$(here get configmap "$CONTROLLER" -o "jsonpath={.data.$name}")
-    [ -z "$said" ] || words+=("--from-literal=$name=$said")
+    said=$(here get configmap "$CONTROLLER" -o "jsonpath={.data.$name}" && echo .) # $() drops newlines at the end
+    words+=("--from-literal=$name=${said%.}")
   done
   here create configmap "$CONTROLLER$BEFORE" "${words[@]}" --dry-run=client -o yaml | here apply -f -
 }
 
+# In one patch, so that nothing is lost when it fails; null takes a setting away.
 restore_controller() {
   local data
   data=$(here get configmap "$CONTROLLER$BEFORE" -o jsonpath='{.data}')
-  here patch configmap "$CONTROLLER" --type merge -p '{"data": {"workflowDefaults": null, "failedPodRestart": null}}'
-  here patch configmap "$CONTROLLER" --type merge -p "{\"data\": ${data:-null}}"
+  here patch configmap "$CONTROLLER" --type merge -p "{\"data\": ${data//:\"\"/:null}}"
 }
 
 # copy FROM TO: what a ConfigMap holds, under another name.

@@ -70,11 +70,12 @@ class Look:
 
 
 class Runs:
-    """What a Kubeflow knows of its runs. Packages are asked for once."""
+    """What a Kubeflow knows of its runs. Packages are asked for once, and so is a store that is out of reach."""
 
     def __init__(self, kubeflow: Kubeflow) -> None:
         self.kubeflow = kubeflow
         self._packages: dict[str, Json] = {}
+        self._store_is_away = False
 
     def newest(self, experiment: str = "", **query: Any) -> Iterator[Json]:
         """Newest first, all or those of an experiment's id."""
@@ -147,8 +148,20 @@ class Runs:
         try:
             stored = self.kubeflow.ask("GET", f"/apis/v2beta1/{node}/artifacts/main-logs:read")
         except KubeflowError:  # it finds none in a workflow so large that its nodes are compressed
-            return _fetched(workflow.log_uri(look.workflow, pod))
+            return self._fetched(workflow.log_uri(look.workflow, pod))
         return base64.b64decode(stored["data"]).decode("utf-8", errors="replace")
+
+    def _fetched(self, uri: str) -> str:
+        """A text in the object store; "" where there is none, or where the store is out of reach from here."""
+        above, _, name = uri.rpartition("/")
+        try:
+            if not self._store_is_away:
+                return ObjectStore(place_of(above), PATIENCE_S).read_bytes(name).decode("utf-8", errors="replace")
+        except StorageError:
+            self._store_is_away = True
+        except (ConfigError, FileNotFoundError):
+            pass
+        return ""
 
     def _package(self, run: Json) -> Json:
         if "pipeline_spec" in run:
@@ -172,15 +185,6 @@ def why_failed(look: Look, runs: Runs) -> Iterator[str]:
             yield from (f"    {line}" for line in _end(log) or ["(Kubeflow has no log of it)"])
     if not look.failed and look.state == "FAILED":
         yield f"no box failed, but the workflow: {workflow.trouble(look.workflow) or 'it does not say why'}"
-
-
-def _fetched(uri: str) -> str:
-    """A text in the object store; "" where there is none, or where the store is out of reach from here."""
-    above, _, name = uri.rpartition("/")
-    try:
-        return ObjectStore(place_of(above), PATIENCE_S).read_bytes(name).decode("utf-8", errors="replace")
-    except (StorageError, ConfigError, FileNotFoundError):
-        return ""
 
 
 def _end(log: list[str]) -> list[str]:

@@ -49,7 +49,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--dry-run", action="store_true", help="say what would happen, and send nothing")
     parser.add_argument("--wait", action="store_true", help="show the run until it is over, then its table")
     parser.add_argument("--every", type=seconds, default=EVERY_S, metavar="SECONDS", help="between looks (%(default)s)")
-    parser.add_argument("--fresh", action="store_true", help="make everything anew; all that is cached is forgotten")
+    parser.add_argument(
+        "--fresh", action="store_true", help="run every box again; training that has ended comes from its checkpoint"
+    )
     add_report(parser)
     parser.set_defaults(command=submit)
 

@@ -110,6 +110,9 @@ def test_imports_are_found_by_their_text_as_python_finds_them():
         "a = 1; import syntrial.plain; b = 2",
         "from  syntrial   import plain  as  p  # and (more",
         "from syntrial.plain import*",
+        "# a late import\nfrom syntrial import plain",
+        "from syntrial import (  # noun (or not)\n    plain,\n)",
+        "from syntrial.plain import (a,  # a) first\n    b)\n",
     ],
 )
 def test_any_form_of_import_is_found(text, package, tmp_path):

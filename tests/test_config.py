@@ -141,6 +141,7 @@ def test_what_is_turned_in_the_dashboard_ends_in_the_study():
         "split_settings": {**before["split_settings"], "seed": 77},
     }
     changed = turned(study.model_dump(mode="json"), before | changes)
+    assert changes["classifier"]["epochs"] == 1.0  # and what was given stays as it was
     assert (changed.classes, changed.gans.simple.epochs, changed.seeds) == (["sick", "well"], 7, [4])
     assert (changed.arms, changed.split.seed, changed.classifier.lr) == (["original"], 77, 0.5)
     assert changed.classifier.epochs == study.classifier.epochs  # a number of its own overrules that in its section

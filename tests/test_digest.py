@@ -56,6 +56,15 @@ def test_a_folder_and_an_archive_are_what_they_hold(manifest):
         assert digest(path) == (storage.digest(path),)
 
 
+@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "normal/.hidden", "@eaDir/a.png@SynoEAStream"])
+def test_what_a_system_leaves_behind_does_not_count(manifest, name):
+    folder = manifest.parent / "scans"
+    before = digest(folder)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(b"litter")
+    assert digest(folder) == before
+
+
 def test_the_salt_counts_and_cannot_be_read_off(manifest, monkeypatch):
     monkeypatch.delenv("SYNTRIAL_SALT", raising=False)
     found = {digest(manifest)}

@@ -255,6 +255,14 @@ def test_an_arm_with_another_classifier_than_the_others_is_refused(tmp_path):
         report(tmp_path / "out", **arguments)
 
 
+def test_generated_images_that_were_divided_by_another_share_are_refused(tmp_path):
+    arguments = Study(small_study(arms=["original", "duplicates"]), tmp_path, full_size=False).build()
+    about = arguments["as_printed_images"] / "about.json"
+    edit_json(about, config={**json.loads(about.read_text(encoding="utf-8"))["config"], "val_share": 0.3})
+    with pytest.raises(DegenerateError, match=r"pooled: split\.val_share was 0\.3, and the study says 0\.2"):
+        report(tmp_path / "out", **arguments)
+
+
 def merged(said, change):
     if not isinstance(change, dict):
         return change

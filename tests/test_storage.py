@@ -120,6 +120,20 @@ def test_an_environment_that_does_not_say_where_is_refused_by_name_and_without_s
     assert SECRET not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "AWS_CA_BUNDLE"])
+@pytest.mark.parametrize("content", ["no certificate", None])
+def test_certificates_that_cannot_be_read_are_named_where_the_way_is_encrypted(name, content, tmp_path, monkeypatch):
+    if content:
+        (tmp_path / "ca.crt").write_text(content, encoding="utf-8")
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(name, str(tmp_path / "ca.crt"))
+    monkeypatch.setenv("MINIO_ENDPOINT", "https://127.0.0.1:1")
+    with pytest.raises(ConfigError, match=rf"{name} is .*ca\.crt, a file without certificates that can be read \("):
+        open_store("minio://bucket/key")
+    monkeypatch.setenv("MINIO_ENDPOINT", "http://127.0.0.1:1")
+    open_store("minio://bucket/key")
+
+
 def test_a_password_in_a_uri_is_refused_and_not_repeated():
     with pytest.raises(ConfigError) as refused:
         place_of(f"minio://me:{SECRET}@bucket/key")

@@ -17,8 +17,8 @@ LIBRARIES = ("numpy", "pillow", "torch", "pydantic", "matplotlib", "pydicom")  #
 
 # By pattern, because each training box hashes its code when it starts: parsing twenty modules takes 0.2 s.
 IMPORT = re.compile(
-    r"\bfrom\s+syntrial(?P<base>[\w.]*)\s+import\s*(?:\((?P<inside>[^)]*)\)|(?P<names>(?:\\\n|[^\n;])+))"
-    r"|\bimport\s+(?P<modules>(?:\\\n|[^\n;])+)"
+    r"\bfrom\s+syntrial(?P<base>[\w.]*)\s+import\s*(?:\((?P<inside>(?:[^)#]|#[^\n]*)*)\)|(?P<names>(?:\\\n|[^\n;])+))"
+    r"|\bimport[^\S\n]+(?P<modules>(?:\\\n|[^\n;])+)"
 )
 
 

@@ -6,6 +6,7 @@ here, with our reason as its source, and appears with its value in the report.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 import unicodedata
@@ -478,15 +479,15 @@ def turned(study: dict[str, Any], parameters: dict[str, Any]) -> StudyConfig:
         place = whole
         for section in sections:
             place = place[section]
-        place[last] = parameters[name]
+        place[last] = copy.deepcopy(parameters[name])  # a later name may overrule a part of it
     return StudyConfig.of(whole)
 
 
 def parameters_of(study: StudyConfig) -> dict[str, Any]:
     """The values of TURNED in a study, as JSON has them."""
-    found = {}
+    found, whole = {}, study.model_dump(mode="json")
     for name, setting_name in TURNED.items():
-        value: Any = study.model_dump(mode="json")
+        value: Any = whole
         for part in setting_name.split("."):
             value = value[part]
         found[name] = value

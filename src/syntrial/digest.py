@@ -11,16 +11,16 @@ from pathlib import Path
 from syntrial import storage
 from syntrial.errors import DataError
 from syntrial.places import place_of
-from syntrial.reading.layouts import is_manifest, listed
+from syntrial.reading.layouts import is_manifest, listed, system_file
 
 
 def digest(*uris: str | Path) -> tuple[str, ...]:
     """Of each URI 64 hexadecimal digits, the same as long as nothing changes that `ingest` reads; "" for an empty one.
 
     Of a manifest all files that it names count as well. So does the salt in SYNTRIAL_SALT, which patients' numbers are
-    hashed with: its hash only, and nothing where there is none. Where one of the URIs is in an object store, the
-    generation of the store in SYNTRIAL_CHECKPOINT_URI follows behind a dash, of empty URIs as well: what was made of
-    nothing lies in that store too.
+    hashed with: its hash only, and nothing where there is none. What systems leave behind, such as .DS_Store, does not.
+    Where one of the URIs is in an object store, the generation of the store in SYNTRIAL_CHECKPOINT_URI follows behind a
+    dash, of empty URIs as well: what was made of nothing lies in that store too.
 
     Raises:
         DataError: nothing is there, or it cannot be read.
@@ -48,7 +48,7 @@ def _now(uri: str | Path) -> str:
 def _content(uri: str | Path) -> str:
     path = None if storage.is_remote(uri) else Path(place_of(uri).key)
     if path is None or not is_manifest(path):
-        return storage.digest(uri)
+        return storage.digest(uri, system_file)
     files = [(candidate.file.name, path.parent / candidate.file.at) for candidate in listed(path)]
     return storage.digest_of([("", path), *files])
 

@@ -1,7 +1,7 @@
 """The generation of an object store's results: a word in the bucket of the checkpoints that is a part of all data.
 
 Kubeflow's cache never looks whether what it promises is still there. A store that is made anew begins a generation, so
-nothing is promised that lay in the one before; a person begins one to have everything computed again.
+nothing is promised that lay in the one before; a person begins one to have every box run again.
 """
 
 from __future__ import annotations

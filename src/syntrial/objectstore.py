@@ -17,6 +17,7 @@ import logging
 import os
 import random
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -66,7 +67,7 @@ class ObjectStore:
         patience_s: seconds of silence before the server counts as gone; from the environment where it is None.
 
     Raises:
-        ConfigError: the environment does not say how to reach it.
+        ConfigError: the environment does not say how to reach it, or names certificates that cannot be read.
         FileNotFoundError: from any method, the object is not there.
         StorageError: from any method, the server is gone or refuses.
         DataError: from any method, an object that stays damaged, or changed while it was read.
@@ -80,7 +81,13 @@ class ObjectStore:
         try:
             check_bucket_name(place.bucket)
             self._client = Minio(
-                self.host, access, secret, token, secure, region=region_of(place.scheme), http_client=_connections()
+                self.host,
+                access,
+                secret,
+                token,
+                secure,
+                region=region_of(place.scheme),
+                http_client=_connections(secure),
             )
         except ValueError as error:
             raise ConfigError(f"{place} cannot be used: {error}") from None
@@ -324,11 +331,22 @@ def _entry(found: Object, prefix: str) -> Entry:
     return Entry(_key(found).removeprefix(prefix), found.size or 0, found.etag or "", modified_s)
 
 
-def _connections() -> urllib3.PoolManager:
+def _connections(secure: bool) -> urllib3.PoolManager:
     return urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=5, read=60),
         maxsize=CONNECTIONS,
         retries=False,  # there is one patience, ObjectStore's
         cert_reqs="CERT_REQUIRED",
-        ca_certs=os.environ.get("AWS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or certifi.where(),
+        ca_certs=_authorities() if secure else None,
     )
+
+
+def _authorities() -> str:
+    for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE"):
+        if path := os.environ.get(name):
+            try:
+                ssl.create_default_context(cafile=path)
+            except OSError as error:
+                raise ConfigError(f"{name} is {path}, a file without certificates that can be read ({error})") from None
+            return path
+    return certifi.where()

@@ -28,11 +28,11 @@ def split(
     """Divides `images`; the images of the set `external`, if it has any, join as the part "external", which never
     trains. Of those, whose pictures are among `images`, exactly or nearly, is held back with all of the group.
 
-    A group's place depends on the seed and on the group alone: adding images never moves one that was there. Each class
-    is divided by the same shares; a class that ends up without patients in a part is refused. Parts that the data's
-    owner gave (a column of the manifest, a public set's own test folder) are kept: held out they are what they are
-    called, as printed an official test image stays out altogether. Where no image was given `val`, held out a share of
-    the groups given `train` validates; they never test.
+    A group's place depends on the seed and on the group alone: adding images never moves one that was there, unless
+    they are the first to which the owner gives `val` or `test`. Each class is divided by the same shares; a class that
+    ends up without patients in a part is refused. Parts that the data's owner gave (a column of the manifest, a public
+    set's own test folder) are kept: held out they are what they are called, as printed an official test image stays out
+    altogether. Where no image was given `val`, held out a share of the groups given `train` validates; they never test.
 
     Returns:
         Images in each part.
@@ -81,7 +81,7 @@ def _part(row: Row, protocol: str, config: SplitConfig, given: set[str]) -> str:
     parts = _open_to(row, protocol, given)
     if len(parts) < 2:
         return "".join(parts)
-    # One scale for all rows of a group, so that those given `train` and those given nothing fall on the same place.
+    # One scale for all rows of a group, so that its validating does not hang on which of them were given `train`.
     place = uniform_for("split", config.seed, row.group)
     if "test" not in given:
         place -= config.test_share

@@ -66,18 +66,21 @@ def open_store(uri: str | Path) -> Store:
     return FolderStore(Path(place.key)) if place.scheme == "file" else _object_store(place)
 
 
-def digest(uri: str | Path) -> str:
+def digest(uri: str | Path, is_nothing: Callable[[str], object] = lambda name: False) -> str:
     """What data are, in 64 hexadecimal digits: as long as they do not change it does not. "" for an empty URI.
 
     On this machine all names and contents are read; links are followed. Of an object store the listing is: keys, etags
     and sizes, so an object stored again in parts of another size counts as changed. Data copied from one to the other
     get another digest.
 
+    Args:
+        is_nothing: of a name, whether that file counts for nothing.
+
     Raises:
         DataError: nothing is there, or it cannot be read.
         StorageError: the object store is gone or refuses.
     """
-    return _sum(_contents(place_of(uri))) if str(uri) else ""
+    return _sum(_contents(place_of(uri), is_nothing)) if str(uri) else ""
 
 
 def digest_of(files: Iterable[tuple[str, Path]]) -> str:
@@ -205,14 +208,17 @@ def _objects(place: Place) -> tuple[ObjectStore, Iterator[Entry], bool]:
     return store, itertools.chain([first], entries), False
 
 
-def _contents(place: Place) -> Iterator[tuple[str, bytes]]:
+def _contents(place: Place, is_nothing: Callable[[str], object]) -> Iterator[tuple[str, bytes]]:
     """Each name ("" for a single file) with 32 bytes that stand for its content."""
     if place.scheme == "file":
-        yield from _each(_hashed, _walk(_existing(Path(place.key))))
+        files = _walk(_existing(Path(place.key)))
+        yield from _each(_hashed, ((name, path) for name, path in files if not is_nothing(name)))
         return
     _, entries, single = _objects(place)
     for entry in entries:
-        yield "" if single else entry.name, hashlib.sha256(f"{entry.etag} {entry.size_bytes}".encode()).digest()
+        name = "" if single else entry.name
+        if not is_nothing(name):
+            yield name, hashlib.sha256(f"{entry.etag} {entry.size_bytes}".encode()).digest()
 
 
 def _sum(contents: Iterable[tuple[str, bytes]]) -> str:

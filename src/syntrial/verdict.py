@@ -81,7 +81,8 @@ def judge(
 
     Compared is the mean over seeds of metric(arm) - metric(control). Seeds read the same patients, as readers of a
     reader study do, so the standard error is that of Obuchowski and Rockette 1995: the spread between seeds, and what
-    seeds have in common from one bootstrap sample of patients to the next. Drawing seeds and patients together would
+    seeds have in common from one bootstrap sample of patients to the next; it is never less than what patients alone do
+    to the mean, for two or three seeds can agree by chance to the last digit. Drawing seeds and patients together would
     count the noise of single predictions up to three times (Owen 2007). The interval is Student's, its quantile the
     mean of those for the degrees of freedom of seeds and of patients, weighted by the variance of each (Cochran and
     Cox 1950). The degrees of freedom of Satterthwaite 1946, which are customary, jump up when a few seeds look more
@@ -167,16 +168,20 @@ class _Spread:
     @classmethod
     def of(cls, difference_S: Floats, resampled_SR: Floats, groups: int) -> _Spread:
         """Obuchowski and Rockette 1995: the variance between seeds, divided by their number, plus the covariance of two
-        seeds over patients (not below 0). The first holds every noise that is a seed's own, its disagreement on single
-        patients included. With one seed there is only the variance over patients.
+        seeds over patients. The first holds every noise that is a seed's own, its disagreement on single patients
+        included. With one seed there is only the variance over patients.
+
+        The variance over patients of the mean, its seeds held fixed, is a part of the true sum, so the sum is not below
+        it. With few seeds the first term is often near 0 by chance, and exactly 0 where a metric has few values.
         """
         seeds = len(difference_S)
+        fixed = float(resampled_SR.mean(axis=0).var(ddof=1))
         if seeds == 1:
-            return cls(0.0, float(resampled_SR.var(ddof=1)), seeds, groups)
+            return cls(0.0, fixed, seeds, groups)
+        of_seeds = float(difference_S.var(ddof=1)) / seeds
         # The variance of a sum is the sum of all variances and covariances.
-        covariances = float(resampled_SR.sum(axis=0).var(ddof=1) - resampled_SR.var(axis=1, ddof=1).sum())
-        of_patients = max(0.0, covariances / (seeds * (seeds - 1)))
-        return cls(float(difference_S.var(ddof=1)) / seeds, of_patients, seeds, groups)
+        covariances = fixed * seeds**2 - float(resampled_SR.var(axis=1, ddof=1).sum())
+        return cls(of_seeds, max(covariances / (seeds * (seeds - 1)), fixed - of_seeds, 0.0), seeds, groups)
 
     @property
     def standard_error(self) -> float:

@@ -13,6 +13,8 @@ import pytest
 K8S = Path(__file__).parents[2] / "k8s"
 MINIO = "kind: StatefulSet\nmetadata:\n  name: minio\n  namespace: somewhere\n"
 THEIRS = '{"defaultPipelineRoot":"s3://theirs","providers":"s3:\\n  default: {}\\n"}'
+CONTROLLERS = "spec: {podGC: {strategy: OnPodCompletion}}\n"
+OURS = "{{=workflow.serviceAccountName == 'syntrial' ? 'a' : 'b'}}"
 NO_MINIO = "kind: ServiceAccount\nmetadata:\n  name: syntrial\n  namespace: somewhere\n"
 
 # Each file in $CLUSTER is something that is there, or an answer.
@@ -28,8 +30,13 @@ case "$words" in
   *"get secret"*) [ -e secret ] ;;
   *"create secret"*) cat "${words#*--from-env-file=}" >secret ;;
   *"get configmap workflow-controller-configmap-before-syntrial"*) [ ! -e before ] || cat before ;;
-  *"create configmap workflow-controller-configmap-before-syntrial"*) echo "$words" >>kept_words; echo kept ;;
-  *"get configmap workflow-controller-configmap"*) cat controller ;;
+  *"create configmap workflow-controller-configmap-before-syntrial"*) printf '%s\\0' "$@" >kept_words; echo kept ;;
+  *"get configmap workflow-controller-configmap"*)
+    [ ! -e unreadable ] || exit 1
+    case "$words" in
+      *failedPodRestart*) ;;
+      *) [ ! -e controller ] || { [[ $words != *metadata.name* ]] || printf name; cat controller; } ;;
+    esac ;;
   "delete --ignore-not-found -f -") [ ! -e gone ] || exit 1 ;;
   *"get configmap -l app.kubernetes.io/part-of!=syntrial"*) [ ! -e theirs ] || echo configmap/kfp-launcher ;;
   *"get configmap kfp-launcher -o jsonpath={.data}") cat theirs ;;
@@ -122,13 +129,13 @@ def test_a_file_with_half_of_the_keys_is_refused(cluster):
 def test_the_controllers_settings_are_merged_where_there_is_a_controller(cluster):
     assert "nothing is said of retries" in cluster.run("deploy", "laptop").stderr
     assert "patch" not in cluster.asked()
-    cluster.has(controller="")
+    cluster.has(controller=OURS)
     assert cluster.run("deploy", "laptop").stderr == ""
     assert "patch configmap workflow-controller-configmap --type merge" in cluster.asked()
 
 
 def test_a_launchers_settings_that_are_there_are_kept_once_and_said_to_be(cluster):
-    cluster.has(theirs=THEIRS, controller="")
+    cluster.has(theirs=THEIRS, controller=OURS)
     done = cluster.run("deploy", "laptop")
     assert (done.returncode, done.stderr.count("\n")) == (0, 1)
     assert "is in kfp-launcher-before-syntrial, and undeploy puts it back" in done.stderr
@@ -136,7 +143,7 @@ def test_a_launchers_settings_that_are_there_are_kept_once_and_said_to_be(cluste
 
 
 def test_settings_of_our_own_are_not_kept(cluster):
-    cluster.has(controller="")
+    cluster.has(controller=OURS)
     assert cluster.run("deploy", "laptop").stderr == ""
     assert "kfp-launcher" not in cluster.applied()
 
@@ -161,17 +168,14 @@ def test_a_launchers_settings_that_cannot_be_read_are_not_written_over(cluster):
     assert "apply" not in cluster.asked()
 
 
-CONTROLLERS = "spec: {podGC: {strategy: OnPodCompletion}}"
-OURS = "{{=workflow.serviceAccountName == 'syntrial' ? 'a' : 'b'}}"
-
-
-def test_what_the_controller_was_told_is_kept_before_it_is_told_ours(cluster):
-    cluster.has(controller=CONTROLLERS)
+@pytest.mark.parametrize("told", ["", CONTROLLERS], ids=["nothing", "something"])
+def test_what_the_controller_was_told_is_kept_to_the_last_newline_before_it_is_told_ours(cluster, told):
+    cluster.has(controller=told)
     done = cluster.run("deploy", "laptop")
     assert (done.returncode, done.stderr.count("\n")) == (0, 1)
     assert "is in workflow-controller-configmap-before-syntrial, and undeploy puts it back" in done.stderr
-    kept = (cluster.folder / "kept_words").read_text(encoding="utf-8")
-    assert f"--from-literal=workflowDefaults={CONTROLLERS}" in kept
+    kept = (cluster.folder / "kept_words").read_text(encoding="utf-8").split("\0")
+    assert {f"--from-literal=workflowDefaults={told}", "--from-literal=failedPodRestart="} <= {*kept}
     asked = cluster.asked()
     assert asked.index("create configmap workflow-controller") < asked.index("patch configmap workflow-controller")
 
@@ -182,14 +186,38 @@ def test_what_we_told_the_controller_is_not_kept(cluster):
     assert not (cluster.folder / "kept_words").exists()
 
 
-@pytest.mark.parametrize("now", [OURS, CONTROLLERS], ids=["ours", "theirs again"])
-def test_undeploy_tells_the_controller_what_it_was_told_before(cluster, now):
-    cluster.has(controller=now, before='{"workflowDefaults":"theirs"}')
+@pytest.mark.parametrize(
+    ("before", "patch"),
+    [
+        (
+            '{"failedPodRestart":"","workflowDefaults":"a: \\"\\"\\n"}',
+            {"workflowDefaults": 'a: ""\n', "failedPodRestart": None},
+        ),
+        ('{"failedPodRestart":"","workflowDefaults":""}', {"workflowDefaults": None, "failedPodRestart": None}),
+    ],
+    ids=["something", "nothing"],
+)
+def test_undeploy_tells_the_controller_what_it_was_told_before_and_nothing_else(cluster, before, patch):
+    cluster.has(controller=OURS, before=before)
     assert cluster.run("undeploy", "laptop").returncode == 0
-    asked = cluster.asked()
-    back = 'patch configmap workflow-controller-configmap --type merge -p {"data": {"workflowDefaults":"theirs"}}'
-    assert (back in asked) == (now == OURS)
-    assert "delete configmap workflow-controller-configmap-before-syntrial" in asked
+    patches = re.findall("patch configmap workflow-controller-configmap --type merge -p (.*)", cluster.asked())
+    assert [json.loads(each) for each in patches] == [{"data": patch}]
+    assert "delete configmap workflow-controller-configmap-before-syntrial" in cluster.asked()
+
+
+@pytest.mark.parametrize("now", [{"controller": CONTROLLERS}, {}], ids=["theirs again", "gone"])
+def test_undeploy_leaves_a_controller_alone_that_has_not_our_settings(cluster, now):
+    cluster.has(**now, before='{"workflowDefaults":"theirs"}')
+    assert cluster.run("undeploy", "laptop").returncode == 0
+    assert "patch" not in cluster.asked()
+    assert "delete configmap workflow-controller-configmap-before-syntrial" in cluster.asked()
+
+
+@pytest.mark.parametrize("script", ["deploy", "undeploy"])
+def test_a_controllers_settings_that_cannot_be_read_are_not_written_over(cluster, script):
+    cluster.has(controller=CONTROLLERS, before="{}", unreadable="")
+    assert cluster.run(script, "laptop").returncode == 2
+    assert "patch" not in cluster.asked() and "delete configmap workflow-controller" not in cluster.asked()
 
 
 def test_a_kind_that_is_gone_keeps_undeploy_from_nothing_else(cluster):
@@ -203,7 +231,7 @@ def launcher(name: str) -> dict[str, object]:
 
 
 def test_buckets_that_could_not_be_made_end_it_at_once_with_the_reason(cluster):
-    cluster.has(job="FailureTarget Failed", controller="", log="error: the store refuses\n")
+    cluster.has(job="FailureTarget Failed", controller=OURS, log="error: the store refuses\n")
     done = cluster.run("deploy", "laptop")
     assert done.returncode == 2
     assert re.fullmatch("error: the store refuses\nerror: the buckets were not made: .*\n", done.stderr)

@@ -20,6 +20,7 @@ from pipelines.client import connect
 from pipelines.runs import Runs
 from syntrial.errors import DataError
 from syntrial.generation import generation
+from syntrial.places import StorageError
 from syntrial.reporting import table
 from tests.fake_scores import results_in
 
@@ -308,6 +309,22 @@ def test_a_log_that_only_the_store_has_is_read_there(kubeflow, archived, waited,
     kubeflow.play = Play(fails=DIVIDE, log="the last words", stored_log=True, packed=True)
     assert waited()[0] == 1
     assert "    the last words\n" in capsys.readouterr().err
+
+
+def test_a_store_that_is_out_of_reach_is_waited_for_once_however_many_boxes_failed(kubeflow, waited, monkeypatch):
+    kubeflow.play = Play(fails=DIVIDE, log="the last words", stored_log=True, packed=True)
+    _, run = waited()
+    waits = []
+
+    def away(place, patience_s):
+        waits.append(patience_s)
+        raise StorageError("silent since 10 s")
+
+    monkeypatch.setattr("pipelines.runs.ObjectStore", away)
+    runs = Runs(connect(argparse.Namespace(**NOBODY)))
+    (box,) = runs.look(run.id).failed
+    assert [runs.log(runs.look(run.id), box.pod) for _ in range(3)] == [[], [], []]
+    assert waits == [10.0]
 
 
 @pytest.mark.parametrize("hasty", [False, True])

@@ -89,14 +89,15 @@ def listed(manifest: Path) -> list[Candidate]:
 
 def _by_layout(wanted: str, files: list[File], read: Read) -> tuple[str, list[Candidate]]:
     """The candidates of all files, by the layout asked for or found; what a system left behind takes no part in it."""
-    litter = [Candidate(file, folders(file), aside=aside) for file in files if (aside := _system_file(file))]
-    ours = [file for file in files if not _system_file(file)]
+    litter = [Candidate(file, folders(file), aside=aside) for file in files if (aside := system_file(file.name))]
+    ours = [file for file in files if not system_file(file.name)]
     name = _detected(ours) if wanted == "auto" else wanted
     return name, litter + LAYOUTS[name](ours, read)
 
 
-def _system_file(file: File) -> str:
-    parts = file.name.split("/")
+def system_file(name: str) -> str:
+    """Why a file is nobody's data: "litter" of an operating system, or "hidden"; "" where it may be."""
+    parts = name.split("/")
     if parts[-1].lower() in SYSTEM_FILES or any(folder in parts for folder in SYSTEM_FOLDERS):
         return "litter"
     return "hidden" if any(part.startswith(".") for part in parts) else ""

@@ -158,14 +158,16 @@ def refuse_unequal(held_out: dict[str, Outcome], images: ImageSet) -> None:
 
 
 def refuse_strangers(study: StudyConfig, outcomes: dict[str, Outcome], images: ImageSet) -> None:
-    """The arms of a protocol were trained on the pooled set that is given, and everything as the study says.
+    """The arms of a protocol were trained on the pooled set that is given; whatever it and they tell of how they were
+    made is as the study says. Of the settings of ingest and of the faces' generator they tell nothing.
 
     Raises:
         DegenerateError: naming the first setting that was another one, or the arm that was trained on another set.
     """
     said = study.model_dump(mode="json")
     _as_said(f"{images.folder}:", {"side": images.side, "classes": images.classes}, said)
-    _as_said(f"{images.folder}: split.", images.about.get("division", {}), said["split"])
+    for divided in (images.about.get("division", {}), images.about["config"]):  # patients, then their generated images
+        _as_said(f"{images.folder}: split.", divided, said["split"])
     for name, about in images.about.get("generators", {}).items():
         kind = about["kind"]
         _as_said(f"generator {name}: gans.{kind}.", about["config"], said["gans"][kind])
