@@ -187,6 +187,23 @@ def test_undeploying_gives_kubeflow_the_store_back_that_it_had(passing):
     assert names == ["configmap/kfp-launcher", "configmap/kube-root-ca.crt"]
 
 
+@pytest.mark.parametrize(
+    "told",
+    [{"workflowDefaults": 'spec: {podSpecPatch: ""}\n\n'}, {"failedPodRestart": "enabled: true"}, {}],
+    ids=["defaults", "restarts", "nothing"],
+)
+def test_undeploying_tells_argo_again_what_it_was_told_before(told, passing):
+    before = {"executor": "resources: {}\n", **told}
+    words = [f"--from-literal={key}={value}" for key, value in before.items()]
+    passing.kubectl("create", "configmap", "workflow-controller-configmap", *words)
+    for _ in range(2):
+        deploy(passing)
+        assert "'syntrial'" in passing.get("configmap workflow-controller-configmap", ".data.workflowDefaults")
+    undeploy(passing)
+    assert json.loads(passing.get("configmap workflow-controller-configmap", ".data")) == before
+    assert "before-syntrial" not in passing.kubectl("get", "configmaps", "--output=name")
+
+
 def put(where, content):
     (where.folder / "note").write_bytes(content)
     where.store().fput_object("syntrial", "data/note", str(where.folder / "note"))
