@@ -95,9 +95,8 @@ def test_another_seed_gives_another_generator(parts, tmp_path):
     assert contents(one)["generator.safetensors"] != contents(two)["generator.safetensors"]
 
 
-def test_losses_that_are_not_finite_end_it_by_name_and_what_is_kept_is_good(parts, tmp_path, monkeypatch):
-    monkeypatch.setenv("SYNTRIAL_CHECKPOINT_EVERY_S", "0")
-    with pytest.raises(TrainingError, match=r"generator simple/normal: \w+ is (nan|-?inf) at step \d+; the last good"):
+def test_losses_that_are_not_finite_end_it_by_name(parts, tmp_path):
+    with pytest.raises(TrainingError, match=r"generator simple/normal: \w+ is (nan|-?inf) at step \d+\. A smaller"):
         trained(parts, tmp_path / "gan", lr=1e30, epochs=30)
     assert not (tmp_path / "gan").exists()
 

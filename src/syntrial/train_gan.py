@@ -38,6 +38,10 @@ SHOWN = 8
 COLUMNS = ("step", "images_shown", "loss_d", "loss_g", "d_real", "d_fake", "gradient_d", "gradient_g", "diversity")
 
 
+class _UnsoundError(TrainingError):
+    """What has been learnt is not worth keeping."""
+
+
 @dataclass
 class Players:
     """Everything that changes while a GAN learns. A checkpoint is exactly these fields."""
@@ -67,7 +71,8 @@ def train_gan(
     Raises:
         ConfigError: a transfer without a start, or from other networks; a start for another kind; an unknown class.
         DataError: too few images, or of a side that no generator draws; a start that is not a whole generator.
-        TrainingError: losses that are not finite, or a collapsed generator; the last good checkpoint is kept.
+        TrainingError: losses that are not finite, or a collapsed generator; the last good checkpoint, if there is one
+            by then, is kept.
     """
     task = Task.of(ImageSet.open(images), kind, label, config, start)
     device = machine.device()
@@ -206,7 +211,28 @@ def learn(
     checkpoints: Checkpoints,
     progress: Progress,
 ) -> None:
-    """All steps from the last checkpoint on. Numbers leave the device LOGS times, never in between."""
+    """All steps from the last checkpoint on. Numbers leave the device LOGS times, never in between.
+
+    Kept is a good state whenever a checkpoint is due, and once early and at half-time, so that a short training has
+    one too.
+    """
+    try:
+        _learn(players, batches, steps, config, name, checkpoints, progress)
+    except _UnsoundError as error:
+        found = checkpoints.latest()
+        kept = f"the checkpoint of step {found[0]} is kept" if found else "it was too early for a checkpoint"
+        raise TrainingError(f"{error}; {kept}") from None
+
+
+def _learn(
+    players: Players,
+    batches: Batches,
+    steps: int,
+    config: GanConfig,
+    name: str,
+    checkpoints: Checkpoints,
+    progress: Progress,
+) -> None:
     rounds = config.discriminator_steps
     images = rounds * batches.batch  # that a step shows
     fixed, reals = fixed_latents(players, config, name), diversity(batches.sample(FIXED))
@@ -226,7 +252,9 @@ def learn(
         if is_due(done, steps, PICTURES):
             players.pictures.append(as_grey(draw(players.average, fixed)).cpu()[:SHOWN])
         progress.update(done * images)
-        if done == steps or checkpoints.due(done):
+        doubtful = bool(players.curve) and is_alike(players.curve[-1], config, steps)
+        once = done == -(-steps // LOGS) or done == steps // 2
+        if done == steps or (not doubtful and (once or checkpoints.due(done))):
             refuse_not_finite(written(players, numbers), done, name)  # so that what is kept is good
             checkpoints.save(done, state_of(players), final=done == steps)
 
@@ -319,20 +347,22 @@ def drawn_diversity(players: Players, fixed: tuple[Tensor, Tensor]) -> float:
 def refuse_collapsed(row: list[float], curve: list[list[float]], config: GanConfig, steps: int, name: str) -> None:
     """Raises TrainingError when images have been nearly alike for three readings past half-time.
 
-    A generator begins by drawing nearly one picture; only one that still does so late has collapsed.
-
     Args:
         row: the newest of COLUMNS.
         curve: the rows before it.
     """
-    late = [past[-1] for past in [*curve[-2:], row] if past[0] > steps / 2]
-    if len(late) == 3 and max(late) < config.collapse_below:
-        raise TrainingError(
+    newest = [*curve[-2:], row]
+    if len(newest) == 3 and all(is_alike(past, config, steps) for past in newest):
+        raise _UnsoundError(
             f"generator {name} has collapsed: at step {row[0]:.0f} its images differ "
             f"{row[-1]:.3f} times as much as real ones "
-            f"(collapse_below is {config.collapse_below}); the last good checkpoint is kept. "
-            "More images, diffaugment or another gans seed help"
+            f"(collapse_below is {config.collapse_below}). More images, diffaugment or another gans seed help"
         )
+
+
+def is_alike(row: list[float], config: GanConfig, steps: int) -> bool:
+    """Whether images are nearly alike past half-time; a generator begins by drawing nearly one picture."""
+    return row[0] > steps / 2 and row[-1] < config.collapse_below
 
 
 def refuse_not_finite(values: list[float], step: int, name: str) -> None:
@@ -341,8 +371,8 @@ def refuse_not_finite(values: list[float], step: int, name: str) -> None:
     """
     for column, value in zip(COLUMNS[2:], values, strict=False):
         if not math.isfinite(value):
-            raise TrainingError(
-                f"generator {name}: {column} is {value} at step {step}; the last good checkpoint is kept. "
+            raise _UnsoundError(
+                f"generator {name}: {column} is {value} at step {step}. "
                 "A smaller gans lr, or another loss or normalisation, is the usual cure"
             )
 
