@@ -52,7 +52,7 @@ def test_a_generator_that_has_seen_the_test_images_is_refused_by_name(tmp_path):
 
 def test_two_generators_of_one_name_are_refused(tmp_path):
     config = SplitConfig()
-    split(real_set(tmp_path / "real", 6), tmp_path / "parts", protocol="as_printed", config=config)
+    split(real_set(tmp_path / "real"), tmp_path / "parts", protocol="as_printed", config=config)
     drawn = drawn_set(tmp_path / "drawn", tmp_path / "parts", "simple", "normal", 2)
     with pytest.raises(DataError, match="generator named simple/normal"):
         pool(tmp_path / "parts", [drawn, drawn], tmp_path / "pool", config=config)
@@ -65,7 +65,7 @@ def test_images_that_were_not_divided_are_refused(tmp_path):
 
 def test_real_images_given_as_synthetic_are_refused(tmp_path):
     config = SplitConfig()
-    real = real_set(tmp_path / "real", 6)
+    real = real_set(tmp_path / "real")
     split(real, tmp_path / "parts", protocol="as_printed", config=config)
     for folder in (real, tmp_path / "parts"):
         with pytest.raises(DataError, match=rf"{folder.name} was not drawn by a generator"):
@@ -74,7 +74,7 @@ def test_real_images_given_as_synthetic_are_refused(tmp_path):
 
 def test_generated_images_of_another_class_are_refused(tmp_path):
     config = SplitConfig()
-    split(real_set(tmp_path / "real", 6), tmp_path / "parts", protocol="as_printed", config=config)
+    split(real_set(tmp_path / "real"), tmp_path / "parts", protocol="as_printed", config=config)
     people = real_set(tmp_path / "people", 2, classes=["faces"])
     faces = drawn_set(tmp_path / "drawn", people, "faces", "faces", 2, None)
     with pytest.raises(DataError, match=r"drawn has a class 'faces'; .*parts has normal, pneumonia"):
@@ -84,7 +84,7 @@ def test_generated_images_of_another_class_are_refused(tmp_path):
 
 def test_images_of_another_size_are_refused(tmp_path):
     config = SplitConfig()
-    split(real_set(tmp_path / "real", 6), tmp_path / "parts", protocol="as_printed", config=config)
+    split(real_set(tmp_path / "real"), tmp_path / "parts", protocol="as_printed", config=config)
     larger = drawn_set(tmp_path / "drawn", real_set(tmp_path / "large", 2, side=64), "simple", "normal", 2, seen=None)
     with pytest.raises(DataError, match="64 px"):
         pool(tmp_path / "parts", [larger], tmp_path / "pool", config=config)

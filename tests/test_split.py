@@ -73,8 +73,15 @@ def test_each_class_is_divided_by_the_shares_asked_for(tmp_path):
 
 
 def test_as_printed_every_image_trains_the_generators(tmp_path):
-    numbers = split(real_set(tmp_path / "real", 6), tmp_path / "out", protocol="as_printed", config=HALVES)
-    assert numbers == {"train_images": 12.0}
+    numbers = split(real_set(tmp_path / "real"), tmp_path / "out", protocol="as_printed", config=HALVES)
+    assert numbers == {"train_images": 40.0}
+
+
+@pytest.mark.parametrize("protocol", ["as_printed", "held_out"])
+def test_what_cannot_be_divided_held_out_is_refused_before_anything_trains(protocol, tmp_path):
+    with pytest.raises(DataError, match=r"held_out: no image of \w+ falls into \w+; there are too few patients"):
+        split(real_set(tmp_path / "real", 2), tmp_path / "out", protocol=protocol, config=HALVES)
+    assert not (tmp_path / "out").exists()
 
 
 def test_parts_that_the_owner_gave_are_kept(tmp_path):

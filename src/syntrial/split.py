@@ -30,9 +30,10 @@ def split(
 
     A group's place depends on the seed and on the group alone: adding images never moves one that was there, unless
     they are the first to which the owner gives `val` or `test`. Each class is divided by the same shares; a class that
-    ends up without patients in a part is refused. Parts that the data's owner gave (a column of the manifest, a public
-    set's own test folder) are kept: held out they are what they are called, as printed an official test image stays out
-    altogether. Where no image was given `val`, held out a share of the groups given `train` validates; they never test.
+    ends up without patients in a part, under either protocol, is refused. Parts that the data's owner gave (a column of
+    the manifest, a public set's own test folder) are kept: held out they are what they are called, as printed an
+    official test image stays out altogether. Where no image was given `val`, held out a share of the groups given
+    `train` validates; they never test.
 
     Returns:
         Images in each part.
@@ -50,9 +51,11 @@ def split(
         raise DataError(f"{images} is divided already; split wants the set as ingest wrote it")
     whole.verify()
     given = {row.split for row in whole.rows}
-    rows = [replace(row, split=_part(row, protocol, config, given)) for row in whole.rows]
-    _every_class_everywhere(rows, whole, protocol, given)
-    _every_group_in_one_part(rows)
+    divided = {name: [replace(row, split=_part(row, name, config, given)) for row in whole.rows] for name in PROTOCOLS}
+    for name, parted in divided.items():  # a trial needs both, so what one refuses is refused before the other trains
+        _every_class_everywhere(parted, whole, name, given)
+        _every_group_in_one_part(parted)
+    rows = divided[protocol]
     second = _Second.of(external, whole) if external else None
     progress = Progress("split", len(whole.rows), protocol=protocol, kind=f"{whole.side}px")
     with progress, atomic.new_folder(out) as draft:
