@@ -496,3 +496,14 @@ def test_a_manifest_in_an_object_store_without_its_files_is_refused(tmp_path, bu
         DataError, match=r"minio://hospital/list\.csv is a manifest alone; give the prefix it lies under"
     ):
         run("minio://hospital/list.csv", tmp_path)
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\t", "\x1f", "\u2028"], ids=repr)
+def test_a_name_that_holds_the_end_of_a_line_does_not_end_one(end, tmp_path):
+    source = two_classes(tmp_path / "raw")
+    (odd,) = sorted(source.glob("normal/*"))[:1]
+    odd.rename(odd.with_name(f"cr{end}name{odd.suffix}"))
+    run(source, tmp_path)
+    shown = f"normal/cr\\x{ord(end):02x}name{odd.suffix}"
+    assert shown in {row.file for row in ImageSet.open(tmp_path / "out").rows}
+    assert shown in rows_of(tmp_path / "out")

@@ -8,7 +8,7 @@ import pytest
 
 from syntrial.config import IngestConfig
 from syntrial.errors import ConfigError, DataError
-from syntrial.reading.layouts import find
+from syntrial.reading.layouts import find, listed
 
 SAMPLE = sorted((Path(__file__).parents[1] / "data" / "sample" / "xray" / "normal").glob("*.png"))
 
@@ -280,6 +280,40 @@ def test_a_layout_that_is_asked_for_is_not_forgotten_over_a_manifest(tmp_path):
 def test_a_manifest_that_cannot_be_followed_is_refused_by_line(tree, tmp_path, rows, match):
     with pytest.raises(DataError, match=match):
         look(tree(["x/1.png"], {"manifest.csv": rows}), ["normal", "sick"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (
+            "file,label\na.png,normal\n" + 'b.png,"sick\n' + "c.png,normal\n" * 20_000,
+            r"list\.csv, line \d+: field larger",
+        ),
+        ("file,label\n,normal\n", r"list\.csv, line 2: the file is missing"),
+        ("label\nnormal\n", r"list\.csv needs the columns file and label"),
+    ],
+    ids=["a quotation mark", "no file", "no column"],
+)
+def test_a_manifest_by_itself_that_cannot_be_followed_is_refused(tmp_path, text, match):
+    (tmp_path / "list.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=match):
+        listed(tmp_path / "list.csv")
+
+
+def test_a_row_that_ends_early_or_names_what_no_system_can_has_no_file_and_no_more(tmp_path):
+    (tmp_path / "list.csv").write_text("file,label,group\na\0b.png,normal\nb.png\n", encoding="utf-8")
+    found = listed(tmp_path / "list.csv")
+    assert [(one.file.name, one.file.size, one.names, one.group) for one in found] == [
+        ("a\\x00b.png", -1, ("normal",), ""),
+        ("b.png", -1, ("",), ""),
+    ]
+
+
+def test_a_table_that_is_too_large_is_refused_and_not_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr("syntrial.reading.layouts.MAX_TABLE_BYTES", 2**20)
+    (tmp_path / "list.csv").write_text("file,label\n" + "a.png,normal\n" * 100_000, encoding="utf-8")
+    with pytest.raises(DataError, match=r"list\.csv is a table of over 1 MiB"):
+        listed(tmp_path / "list.csv")
 
 
 def test_a_manifest_in_another_encoding_is_refused(tmp_path):

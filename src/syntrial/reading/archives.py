@@ -110,8 +110,9 @@ def is_archive(source: Path) -> bool:
 
 
 def printable(name: str) -> str:
-    """A name that can be written as UTF-8; what cannot be is shown as \\udcXX, which stays unique."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    """A name that can be written as UTF-8 and in a line; what cannot be is shown as \\udcXX or \\xXX."""
+    encoded = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]", lambda one: f"\\x{ord(one[0]):02x}", encoded)
 
 
 def _walk(root: Path) -> Iterator[File]:
@@ -133,7 +134,7 @@ def size_of(path: str | Path) -> int:
     """Bytes; -1 for what is missing or no ordinary file (a pipe would be waited on for ever)."""
     try:
         found = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # a name with a NUL names nothing
         return -1
     return found.st_size if stat.S_ISREG(found.st_mode) else -1
 

@@ -69,15 +69,22 @@ def basename(file: File) -> str:
 def table_rows(text: str, table: str, needed: Iterable[str] = ()) -> Iterator[dict[str, str]]:
     """Rows by column name, in lower case. Commas, semicolons or tabs part them, whichever the first line has most of.
 
+    A row that ends early has empty cells.
+
     Raises:
-        DataError: a column of `needed` is not there.
+        DataError: a column of `needed` is not there, or a cell does not end.
     """
     header = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
-    columns = [name.strip().lower() for name in next(reader, [])]
-    lacking = [name for name in needed if name not in columns]
-    if lacking:
-        raise DataError(f"{table} lacks the column {lacking[0]!r}; it has {', '.join(columns)}")
-    for cells in reader:
-        if any(cells):
-            yield dict(zip(columns, (cell.strip() for cell in cells), strict=False))
+    try:
+        columns = [name.strip().lower() for name in next(reader, [])]
+        lacking = [name for name in needed if name not in columns]
+        if lacking:
+            raise DataError(f"{table} lacks the column {lacking[0]!r}; it has {', '.join(columns)}")
+        for cells in reader:
+            if any(cells):
+                yield dict.fromkeys(columns, "") | dict(zip(columns, map(str.strip, cells), strict=False))
+    except csv.Error as error:
+        raise DataError(
+            f"{table}, line {reader.line_num}: {error}; is a quotation mark missing, or too many?"
+        ) from None

@@ -138,12 +138,14 @@ def _listed(text: str, table: str, look_up: Callable[[str], File]) -> list[Candi
             raise DataError(
                 f"{table} needs the columns file and label (and may have group, split); it has {', '.join(row)}"
             )
+        if not file:
+            raise DataError(f"{table}, line {line}: the file is missing; each row names one, and its label")
         if file.startswith("/") or ".." in file.split("/"):
             raise DataError(f"{table}, line {line}: {file} is outside the manifest's folder; name files relative to it")
         part = GIVEN_SPLITS.get((split or "").lower())
         if part is None:
             raise DataError(f"{table}, line {line}: split is {split!r}; it may be train, val, test or empty")
-        candidates.append(Candidate(look_up(file), (label,), group or "", part))
+        candidates.append(Candidate(look_up(file), (label,), printable(group or ""), part))
     return candidates
 
 
@@ -162,8 +164,13 @@ def _beside(folder: Path, name: str) -> File:
 
 def _contents(store: Store, file: File) -> str:
     with store.open(file.at) as content:
+        read = content.read(MAX_TABLE_BYTES + 1)
+        if len(read) > MAX_TABLE_BYTES:
+            raise DataError(
+                f"{file.name} is a table of over {MAX_TABLE_BYTES >> 20} MiB; divide it, or name fewer files"
+            )
         try:
-            return content.read(MAX_TABLE_BYTES).decode("utf-8-sig")
+            return read.decode("utf-8-sig")
         except UnicodeDecodeError:
             raise DataError(
                 f"{file.name} is neither a folder, an archive (.zip, .tar, .tar.gz) nor a table in UTF-8"
