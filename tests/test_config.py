@@ -55,6 +55,15 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
         ("gans.all.lr=-1", "^quick.yaml: gans.all.lr is -1; input should be greater than 0$"),
         ("gans.all.loss=wgan_gp", "^quick.yaml: gans.all.normalisation is batch, but loss wgan_gp [^;]*; [^;]*$"),
         ("gans.faces.conditional=true", "faces have one class"),
+        ("gans.simple.lr=1e99", "gans.simple.lr is 1e[+]99; input should be less than or equal to 10"),
+        ("gans.all.width=1000000", "gans.all.width is 1000000; input should be less than or equal to 1024"),
+        ("gans.all.latent=1000000000", "gans.all.latent is 1000000000; input should be less than"),
+        ("images_per_class=100000000000", "images_per_class is 100000000000; input should be less than"),
+        ("report.resamples=1000000000", "report.resamples is 1000000000; input should be less than"),
+        ("ingest.max_pixels=1000", "ingest.min_side is 32 and max_pixels 1000: no image"),
+        ("gans.simple.diffaugment=[color, color]", "diffaugment is color, color; each can be there once"),
+        ("conventional.zoom_range=[yes, yes]", "it needs a number, neither yes nor no"),
+        ('classes=["a\\rb", c]', "nor control characters"),
         ("conventional.zoom_range=[2, 1]", "two positive numbers, the smaller first"),
         ("ingest.group_pattern='('", "is not a regular expression"),
         ("resize_check.full_side=64", "full size must be larger"),
@@ -146,6 +155,13 @@ def test_what_is_turned_in_the_dashboard_ends_in_the_study():
     assert (changed.arms, changed.split.seed, changed.classifier.lr) == (["original"], 77, 0.5)
     assert changed.classifier.epochs == study.classifier.epochs  # a number of its own overrules that in its section
     assert turned(study.model_dump(mode="json"), before) == study
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "+.1e-2", "1.e-3", "0.001", "10e-4"])
+def test_a_number_may_have_an_exponent_and_no_point(text, tmp_path):
+    (tmp_path / "study.yaml").write_text(f"{{classifier: {{lr: {text}}}, gans: {{simple: {{ema_half_life: 1e3}}}}}}")
+    for study in (load_study(tmp_path / "study.yaml"), load_study(QUICK, [f"classifier.lr={text}"])):
+        assert (study.classifier.lr, study.gans.simple.ema_half_life) == (0.001, 1000)
 
 
 def test_whole_numbers_that_an_engine_made_floats_of_are_numbers_again():

@@ -53,8 +53,9 @@ class Config(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        number = cls.model_fields[info.field_name or ""].annotation in (int, float, list[int], list[float])
-        for one in value if isinstance(value, list) else [value]:
+        numbers = (int, float, list[int], list[float], tuple[float, float])
+        number = cls.model_fields[info.field_name or ""].annotation in numbers
+        for one in value if isinstance(value, list | tuple) else [value]:
             if number and isinstance(one, bool):  # YAML reads yes, no, on and off as these
                 raise PydanticCustomError("no_number", "it needs a number, neither yes nor no")
         return value
@@ -109,6 +110,14 @@ class IngestConfig(Config):
         ge=0,
         le=16,
     )
+
+    @model_validator(mode="after")
+    def _some_image_passes(self) -> Self:
+        if self.min_side**2 > self.max_pixels:
+            raise ValueError(
+                f"min_side is {self.min_side} and max_pixels {self.max_pixels}: no image has such edges and few pixels"
+            )
+        return self
 
     @model_validator(mode="after")
     def _pattern_compiles(self) -> Self:
@@ -183,9 +192,13 @@ class GanConfig(Config):
         "dcgan", "a key of syntrial.gans.GANS", UNSAID + "; the usual simple GAN of its time"
     )
     epochs: int = setting(200, "passes over the real images", PAPER + ", section 2.2", ge=1)
-    latent: int = setting(100, "numbers a generated image starts from", UNSAID + "; Radford et al. 2016", ge=1)
+    latent: int = setting(100, "numbers a generated image starts from", UNSAID + "; Radford et al. 2016", ge=1, le=4096)
     width: int = setting(
-        64, "channels of the layer nearest the image; doubled at every halving", UNSAID + "; Radford et al. 2016", ge=4
+        64,
+        "channels of the layer nearest the image; doubled at every halving",
+        UNSAID + "; Radford et al. 2016",
+        ge=4,
+        le=1024,
     )
     normalisation: Literal["batch", "spectral", "none"] = setting(
         "batch", "inside the discriminator", UNSAID + "; Radford et al. 2016"
@@ -194,14 +207,21 @@ class GanConfig(Config):
         "non_saturating", "a key of syntrial.gans.LOSSES", UNSAID + "; Goodfellow et al. 2014"
     )
     gradient_penalty: float = setting(10.0, "weight; wgan_gp only", "Gulrajani et al. 2017", ge=0)
-    lr: float = setting(2e-4, "Adam's learning rate, both players", UNSAID + "; Radford et al. 2016, section 4", gt=0)
+    lr: float = setting(
+        2e-4, "Adam's learning rate, both players", UNSAID + "; Radford et al. 2016, section 4", gt=0, le=10
+    )
     beta1: float = setting(
         0.5, "Adam's first moment, both players", UNSAID + "; Radford et al. 2016, section 4", ge=0, lt=1
     )
     beta2: float = setting(
         0.999, "Adam's second moment, both players", UNSAID + "; Radford et al. 2016, section 4", ge=0, lt=1
     )
-    batch: int = setting(64, "images", UNSAID + "; Radford et al. 2016 use 128, for sets a thousand times larger", ge=2)
+    batch: int = setting(
+        64,
+        "images; where there are fewer, all of them",
+        UNSAID + "; Radford et al. 2016 use 128, for sets a thousand times larger",
+        ge=2,
+    )
     discriminator_steps: int = setting(1, "updates of the discriminator for each of the generator", UNSAID, ge=1)
     ema_half_life: int = setting(
         10_000,
@@ -240,6 +260,8 @@ class GanConfig(Config):
         unknown = sorted(set(self.diffaugment) - {"color", "translation", "cutout"})
         if unknown:
             raise ValueError(f"diffaugment has no {unknown[0]!r}; it has color, translation, cutout")
+        if len(set(self.diffaugment)) < len(self.diffaugment):
+            raise ValueError(f"diffaugment is {', '.join(self.diffaugment)}; each can be there once")
         self._heed("gradient_penalty", self.loss == "wgan_gp", f"loss {self.loss} does not heed; wgan_gp does")
         self._heed("ema_ramp_up", self.ema_half_life > 0, "an ema_half_life of 0, no average, does not heed")
         return self
@@ -308,11 +330,11 @@ class CnnConfig(Config):
     architecture: Literal["cnn"] = setting(
         "cnn", "a key of syntrial.cnns.CNNS", UNSAID + "; pooled at the end, so any side fits"
     )
-    width: int = setting(32, "channels of the first block; doubled twice", UNSAID, ge=4)
+    width: int = setting(32, "channels of the first block; doubled twice", UNSAID, ge=4, le=1024)
     dropout: float = setting(0.3, "share of the features hidden while training", UNSAID, ge=0, lt=1)
     epochs: int = setting(20, "passes over the arm `original`", UNSAID + "; more than 7, as its figure 10 shows", ge=1)
     batch: int = setting(32, "images", UNSAID + "; Keras' default", ge=2)
-    lr: float = setting(1e-3, "Adam's learning rate", UNSAID + "; Keras' default", gt=0)
+    lr: float = setting(1e-3, "Adam's learning rate", UNSAID + "; Keras' default", gt=0, le=10)
     schedule: Literal["cosine", "constant"] = setting(
         "cosine",
         "how the learning rate goes: down to 0, or not at all",
@@ -342,7 +364,7 @@ class ReportConfig(Config):
         gt=0.5,
         lt=1,
     )
-    resamples: int = setting(2000, "bootstrap samples of patients; seeds are never drawn", "ours", ge=200)
+    resamples: int = setting(2000, "bootstrap samples of patients; seeds are never drawn", "ours", ge=200, le=1_000_000)
 
 
 class StudyConfig(Config):
@@ -361,7 +383,9 @@ class StudyConfig(Config):
     seeds: list[int] = setting(
         [0, 1, 2], "one classifier an arm for each, the same in every arm", "ours; the paper has one run", min_length=1
     )
-    images_per_class: int = setting(1000, "generated images a class and generator", PAPER + ", section 2.2", ge=1)
+    images_per_class: int = setting(
+        1000, "generated images a class and generator", PAPER + ", section 2.2", ge=1, le=10_000_000
+    )
     ingest: IngestConfig = Field(default_factory=IngestConfig)
     split: SplitConfig = Field(default_factory=SplitConfig)
     conventional: AugmentConfig = Field(default_factory=AugmentConfig)
@@ -387,8 +411,10 @@ class StudyConfig(Config):
             raise ValueError("arms lacks 'original', which every other arm is measured against")
         if min(self.seeds) < 0:
             raise ValueError(f"seeds holds {min(self.seeds)}; seeds are 0 or more")
-        if any("/" in label or label in ("", "*") for label in self.classes):
-            raise ValueError("classes may hold neither '/' nor '*', which name generators, nor be empty")
+        if any("/" in label or label in ("", "*") or not label.isprintable() for label in self.classes):
+            raise ValueError(
+                "classes may hold neither '/' nor '*', which name generators, nor control characters, nor be empty"
+            )
         if 0 < self.resize_check.full_side <= self.side:
             raise ValueError(
                 f"resize_check.full_side is {self.resize_check.full_side} and side is {self.side}; "
@@ -424,6 +450,12 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands there twice", key.start_mark)
             names.append(key.value)
         return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 takes 1e-3, which lacks a point, for a text.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"), list("-+.0123456789")
+)
 
 
 def stated(path: Path, what: str, known: str) -> dict[str, Any]:
@@ -518,7 +550,7 @@ def _apply(content: dict[str, Any], change: str) -> None:
         if not isinstance(content, dict):
             raise ConfigError(f"--set {change!r}: {section} is a value, not a section")
     try:
-        content[last] = yaml.safe_load(text)
+        content[last] = yaml.load(text, _Loader)
     except yaml.YAMLError:
         raise ConfigError(f"--set {change!r}: {text!r} is not a YAML value") from None
 
@@ -543,9 +575,23 @@ def _sentence(cls: type[Config], problem: Any, where: str) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "model_type":
         message = "it needs settings by name"
+    if problem["type"] == "string_pattern_mismatch":
+        example = _default(cls, problem["loc"])
+        message = f"it has the form of {example!r}" if example else "it needs letters, digits, and - _ . between them"
     if problem["type"] == "value_error":
         return f"{prefix}{place + '.' if place else ''}{message}"
     return f"{prefix}{place} is {problem['input']!r}; {message[0].lower()}{message[1:]}"
+
+
+def _default(cls: type[Config], path: tuple[Any, ...]) -> str:
+    """Of a setting that is a text; "" for what lies inside a list or a mapping."""
+    current: Any = cls
+    for part in path:
+        fields = getattr(current, "model_fields", {})
+        if part not in fields:
+            return ""
+        current = fields[part].annotation if part != path[-1] else fields[part].default
+    return current if isinstance(current, str) else ""
 
 
 def _hint(name: str, known: list[str]) -> str:
