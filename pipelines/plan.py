@@ -114,10 +114,10 @@ def _generators(
     for label, count in images.items():
         labels = {"protocol": protocol, "kind": kind, "label": label}
         shown = _gan_images(config, _training(study, count, protocol))
-        trained = Planned("train_gan", labels, shown, START_S + shown / speed.gan, _names(needs))
+        trained = Planned("train_gan", labels, shown, shown / speed.gan, _names(needs), START_S)
         drawn = study.images_per_class * (len(counts.classes) if label == ALL else 1)
-        seconds = START_S + EVALUATION * drawn / speed.gan
-        boxes += [trained, Planned("synthesize", labels, drawn, seconds, _names([trained]))]
+        seconds = EVALUATION * drawn / speed.gan
+        boxes += [trained, Planned("synthesize", labels, drawn, seconds, _names([trained]), START_S)]
     return boxes
 
 
@@ -133,7 +133,7 @@ def _classifier(study: StudyConfig, counts: Counts, speed: Speed, protocol: str,
     looked_at = config.epochs * (own + round(counts.total * study.split.val_share))
     seconds = len(study.seeds) * (shown + EVALUATION * looked_at) / speed.cnn
     labels = {"protocol": protocol, "kind": f"{study.side}px", "arm": arm}
-    return Planned("train_cnn", labels, len(study.seeds) * shown, START_S + seconds, _names([needs]))
+    return Planned("train_cnn", labels, len(study.seeds) * shown, seconds, _names([needs]), START_S)
 
 
 def _faces(study: StudyConfig, counts: Counts, speed: Speed) -> list[Planned]:
@@ -142,7 +142,7 @@ def _faces(study: StudyConfig, counts: Counts, speed: Speed) -> list[Planned]:
     shown = _gan_images(study.gans.faces, counts.faces)
     people = _light("ingest", {"kind": FACES, "label": f"{study.side}px"}, counts.faces)
     labels = {"kind": FACES, "label": FACES}
-    return [people, Planned("train_gan", labels, shown, START_S + shown / speed.gan, _names([people]))]
+    return [people, Planned("train_gan", labels, shown, shown / speed.gan, _names([people]), START_S)]
 
 
 def _full_size(study: StudyConfig, counts: Counts, speed: Speed) -> list[Planned]:
@@ -157,7 +157,7 @@ def _full_size(study: StudyConfig, counts: Counts, speed: Speed) -> list[Planned
 
 
 def _light(box: str, labels: dict[str, str], images: int, needs: list[Planned] | None = None) -> Planned:
-    return Planned(box, labels, images, LIGHT_S + images / 1000, _names(needs or []))
+    return Planned(box, labels, images, images / 1000, _names(needs or []), LIGHT_S)
 
 
 def _names(boxes: list[Planned]) -> tuple[str, ...]:

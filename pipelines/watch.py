@@ -38,8 +38,9 @@ class Planned:
     """One box that will run.
 
     `labels` are those that the box gives its Progress (protocol, kind, label, arm, seed): that is how they find each
-    other. `units` are images to be processed. `weight_s` is a guess of its seconds, whose proportions matter most: what
-    the boxes really take corrects it. `needs` are the names of the boxes whose output it takes.
+    other. `units` are images to be processed. `weight_s` is a guess of the seconds it works, whose proportions matter
+    most: what the boxes really take corrects it. `start_s` passes before, until its Progress begins. `needs` are the
+    names of the boxes whose output it takes.
     """
 
     box: str
@@ -47,28 +48,33 @@ class Planned:
     units: int
     weight_s: float
     needs: tuple[str, ...] = ()
+    start_s: float = 0.0
 
     @property
     def name(self) -> str:
         return name_of(self.box, self.labels)
 
+    @property
+    def whole_s(self) -> float:
+        return self.start_s + self.weight_s
+
 
 def needed_s(boxes: list[Planned], at_once: int) -> float:
     """Seconds until the last box ends, when `at_once` boxes of a loop run side by side."""
     looped = sum(
-        box.weight_s
+        box.whole_s
         for box in boxes
         if box.labels.get("protocol") and box.box in ("train_gan", "synthesize", "train_cnn")
     )
-    return sum(box.weight_s for box in boxes) - looped + looped / at_once
+    return sum(box.whole_s for box in boxes) - looped + looped / at_once
 
 
 @dataclass
 class Board:
     """What is known of a run: the plan, and the newest word of each box that has spoken.
 
-    How long a box will take is its weight times the pace of the boxes of its verb so far (seconds taken for a second of
-    weight; the pace of all boxes while there is none of that verb).
+    How long a box will work is its weight times the pace of the boxes of its verb so far (seconds taken for a second of
+    weight; the pace of all boxes while there is none of that verb). Its start takes as long as was planned.
     """
 
     plan: list[Planned]
@@ -118,7 +124,8 @@ class Board:
         """Until the last box ends; None while none has been seen, for then all may come from the cache."""
         if self.since_s is None:
             return None
-        busy_s = sum(event.elapsed_s for event in self.newest.values())
+        starts_s = sum(planned.start_s for planned in self.plan if planned.name in self.newest)
+        busy_s = starts_s + sum(event.elapsed_s for event in self.newest.values())
         at_once = (busy_s + STEADY_S) / (now_s - self.since_s + STEADY_S)
         left_s = sum(left_s for _, left_s in self._work())
         return max([left_s / at_once, *(event.remaining_s or 0.0 for event in self.running)])
@@ -128,7 +135,8 @@ class Board:
         paces = {box: self._pace(box) for box in {"", *(planned.box for planned in self.plan)}}
         expected_s = [planned.weight_s * (paces[planned.box] or paces[""] or 1.0) for planned in self.plan]
         heard = [self.newest.get(planned.name) for planned in self.plan]
-        return [_work_of(*box) for box in zip(self.states(), expected_s, heard, strict=True)]
+        starts_s = [planned.start_s for planned in self.plan]
+        return [_work_of(*box) for box in zip(self.states(), starts_s, expected_s, heard, strict=True)]
 
     def _pace(self, box: str) -> float | None:
         heard = [(planned, self.newest.get(planned.name)) for planned in self.plan if box in ("", planned.box)]
@@ -137,13 +145,13 @@ class Board:
         return sum(event.elapsed_s for _, event in trusted) / weight_s if weight_s else None
 
 
-def _work_of(state: str, expected_s: float, event: Event | None) -> tuple[float, float]:
+def _work_of(state: str, start_s: float, expected_s: float, event: Event | None) -> tuple[float, float]:
     if event is None:
-        return (expected_s, 0.0) if state == "cached" else (0.0, expected_s)
+        return (start_s + expected_s, 0.0) if state == "cached" else (0.0, start_s + expected_s)
     if event.state:
-        return event.elapsed_s, 0.0
+        return start_s + event.elapsed_s, 0.0
     left_s = expected_s * (1 - event.share) if event.remaining_s is None else event.remaining_s
-    return event.elapsed_s, left_s
+    return start_s + event.elapsed_s, left_s
 
 
 @dataclass(frozen=True)
