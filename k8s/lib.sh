@@ -5,7 +5,7 @@ CONTROLLER=workflow-controller-configmap # Kubeflow's, and changed in place
 BEFORE=-before-syntrial                  # at the end of a ConfigMap's name: as it was
 
 die() {
-  echo "error: $1" >&2
+  echo "error: $*" >&2
   exit 2
 }
 

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from kfp import dsl, kubernetes
 from pydantic import Field, model_validator
@@ -31,12 +31,18 @@ LONGEST_S = (
 )
 
 
+SIZE = r"^[1-9][0-9]*(Mi|Gi)$"
+LABEL_VALUE = r"(([A-Za-z0-9][A-Za-z0-9_.-]{0,61})?[A-Za-z0-9])?"
+LABEL_KEY = r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?([A-Za-z0-9][A-Za-z0-9_.-]{0,61})?[A-Za-z0-9]"
+OBJECT = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"  # the name of a Secret, ConfigMap or account
+
+
 class Stage(Config):
     """What each box of a stage asks for and may use."""
 
-    cpu: float = setting(1, "cores asked for, which nobody else gets", "ours", gt=0)
-    cpu_limit: float = setting(2, "cores it may use, and the number of its threads", "ours", gt=0)
-    memory: str = setting("2Gi", "memory asked for and most that it may use", "ours", pattern=r"^[0-9]+(Mi|Gi)$")
+    cpu: float = setting(1, "cores asked for, which nobody else gets", "ours", ge=0.001, le=1024)
+    cpu_limit: float = setting(2, "cores it may use, and the number of its threads", "ours", ge=0.001, le=1024)
+    memory: str = setting("2Gi", "memory asked for and most that it may use", "ours", pattern=SIZE)
     timeout_s: int = setting(6 * 3600, "s; a try that takes longer is ended", "ours", ge=60)
     retries: int = setting(3, "further tries after a failure, an eviction or a lost node", "ours", ge=0, le=100)
 
@@ -50,10 +56,20 @@ class Stage(Config):
 class Toleration(Config):
     """A taint that a pod does not mind, as Kubernetes has it."""
 
-    key: str = setting("", "of the taint; empty with the operator Exists: all", "Kubernetes")
+    key: str = setting(
+        "", "of the taint; empty with the operator Exists: all", "Kubernetes", pattern=f"^({LABEL_KEY})?$"
+    )
     operator: Literal["Exists", "Equal"] = setting("Equal", "whether the value counts", "Kubernetes")
-    value: str = setting("", "of the taint", "Kubernetes")
+    value: str = setting("", "of the taint", "Kubernetes", pattern=f"^{LABEL_VALUE}$")
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = setting("", "empty: all", "Kubernetes")
+
+    @model_validator(mode="after")
+    def _as_kubernetes_takes_it(self) -> Self:
+        if self.operator == "Equal" and not self.key:
+            raise ValueError("operator is Equal and key is empty; give the taint's key, or take Exists for all taints")
+        if self.operator == "Exists" and self.value:
+            raise ValueError(f"operator is Exists and value is {self.value!r}, which only Equal heeds")
+        return self
 
 
 class Gpus(Config):
@@ -62,8 +78,12 @@ class Gpus(Config):
     count: int = setting(
         1, "GPUs of a training box; 0: it runs on CPUs, where boxes without torch do", "ours", ge=0, le=1
     )
-    resource: str = setting("nvidia.com/gpu", "the name under which nodes offer them", "NVIDIA's device plugin")
-    node_selector: dict[str, str] = setting({}, "labels that a GPU node must have", "ours")
+    resource: str = setting(
+        "nvidia.com/gpu", "the name under which nodes offer them", "NVIDIA's device plugin", pattern=f"^{LABEL_KEY}$"
+    )
+    node_selector: dict[
+        Annotated[str, Field(pattern=f"^{LABEL_KEY}$")], Annotated[str, Field(pattern=f"^{LABEL_VALUE}$")]
+    ] = setting({}, "labels that a GPU node must have", "ours")
     tolerations: list[Toleration] = setting(
         [Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")],
         "taints of GPU nodes that training boxes tolerate",
@@ -73,8 +93,9 @@ class Gpus(Config):
         "nvidia.com/gpu.present",
         "label of nodes that boxes without a GPU keep away from; empty: of none, for clusters that have no others",
         "NVIDIA's feature discovery",
+        pattern=f"^({LABEL_KEY})?$",
     )
-    shared_memory: str = setting("1Gi", "size of /dev/shm beside a GPU", "ours", pattern=r"^[0-9]+(Mi|Gi)$")
+    shared_memory: str = setting("1Gi", "size of /dev/shm beside a GPU, a part of its memory", "ours", pattern=SIZE)
     tflops: float = setting(
         10, "1e12 operations a second that a GPU is expected to sustain, for --dry-run only", "ours, not measured", gt=0
     )
@@ -95,17 +116,40 @@ class Place(Config):
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = setting(
         "IfNotPresent", "a tag says what is in an image, so one that is here is right", "ours"
     )
-    image_pull_secrets: list[str] = setting([], "names of Secrets for the registry", "ours")
-    service_account: str = setting(
-        "syntrial", "that the boxes run under; under another k8s/ gives them no read-only root", "k8s/"
+    image_pull_secrets: list[Annotated[str, Field(pattern=f"^{OBJECT}$")]] = setting(
+        [], "names of Secrets for the registry", "ours"
     )
-    store: str = setting("syntrial-store", "name of the ConfigMap and of the Secret of the object store", "k8s/")
+    service_account: str = setting(
+        "syntrial",
+        "that the boxes run under; under another k8s/ gives them no read-only root",
+        "k8s/",
+        pattern=f"^{OBJECT}$",
+    )
+    store: str = setting(
+        "syntrial-store", "name of the ConfigMap and of the Secret of the object store", "k8s/", pattern=f"^{OBJECT}$"
+    )
     data_secret: str = setting(
-        "", f"name of a Secret for s3:// data, whose keys are any of {', '.join(S3)}; empty: public data", "ours"
+        "",
+        f"name of a Secret for s3:// data, whose keys are any of {', '.join(S3)}; empty: public data",
+        "ours",
+        pattern=f"^({OBJECT})?$",
     )
     light: Stage = Field(default_factory=Stage)  # boxes without torch
     train: Stage = Field(default_factory=Stage)
     gpus: Gpus = Field(default_factory=Gpus)
+
+    @model_validator(mode="after")
+    def _shared_memory_is_a_part(self) -> Self:
+        if self.gpus.count and _mebibytes(self.gpus.shared_memory) > _mebibytes(self.train.memory):
+            raise ValueError(
+                f"gpus.shared_memory is {self.gpus.shared_memory} and train.memory {self.train.memory}; it counts as a "
+                "part of that"
+            )
+        return self
+
+
+def _mebibytes(size: str) -> int:
+    return int(size[:-2]) * {"Mi": 1, "Gi": 1024}[size[-2:]]
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
@@ -147,13 +191,17 @@ def placed(place: Place) -> Callable[[dsl.PipelineTask], None]:
 
 
 def _allow(task: dsl.PipelineTask, stage: Stage) -> None:
-    task.set_cpu_request(f"{stage.cpu:g}").set_cpu_limit(f"{stage.cpu_limit:g}")
+    task.set_cpu_request(_cores(stage.cpu)).set_cpu_limit(_cores(stage.cpu_limit))
     task.set_memory_request(stage.memory).set_memory_limit(stage.memory)
     for name in BY_PROCESSORS:
         task.set_env_variable(name, str(math.ceil(stage.cpu_limit)))
     task.set_env_variable("OPENBLAS_NUM_THREADS", "1")  # as a run here does for its boxes
     task.set_retry(stage.retries, backoff_duration="30s", backoff_factor=1, backoff_max_duration=LONGEST_S)
     kubernetes.set_timeout(task, stage.timeout_s)
+
+
+def _cores(number: float) -> str:
+    return f"{number:.3f}".rstrip("0").rstrip(".")
 
 
 def _on_nodes(task: dsl.PipelineTask, gpus: Gpus, uses_gpu: bool) -> None:

@@ -37,6 +37,8 @@ case "$words" in
       *failedPodRestart*) ;;
       *) [ ! -e controller ] || { [[ $words != *metadata.name* ]] || printf name; cat controller; } ;;
     esac ;;
+  "apply -f -") cat >>applied; echo >>applied; [ ! -e unchangeable ] || { echo "spec: Forbidden" >&2; exit 1; } ;;
+  *"rollout status"*) [ ! -e sick ] || exit 1 ;;
   "delete --ignore-not-found -f -") [ ! -e gone ] || exit 1 ;;
   *"get configmap -l app.kubernetes.io/part-of!=syntrial"*) [ ! -e theirs ] || echo configmap/kfp-launcher ;;
   *"get configmap kfp-launcher -o jsonpath={.data}") cat theirs ;;
@@ -111,9 +113,9 @@ def test_keys_that_are_there_stay(cluster):
 
 def test_keys_in_the_file_are_taken(cluster):
     cluster.has(manifests=NO_MINIO)
-    (cluster.folder / "keys.env").write_text("# ours\naccesskey=abc\nsecretkey=d=ef\n", encoding="utf-8")
+    (cluster.folder / "keys.env").write_text("# ours\naccesskey=abc\nsecretkey=d=efghij\n", encoding="utf-8")
     assert cluster.run("deploy", "laptop").returncode == 0
-    assert "secretkey=d=ef" in (cluster.folder / "secret").read_text(encoding="utf-8")
+    assert "secretkey=d=efghij" in (cluster.folder / "secret").read_text(encoding="utf-8")
 
 
 def test_another_store_needs_keys_of_its_own(cluster):
@@ -121,8 +123,11 @@ def test_another_store_needs_keys_of_its_own(cluster):
     said_in_one_sentence(cluster.run("deploy", "laptop"), "has to hold the keys to the store")
 
 
-def test_a_file_with_half_of_the_keys_is_refused(cluster):
-    (cluster.folder / "keys.env").write_text("accesskey=abc\n", encoding="utf-8")
+@pytest.mark.parametrize(
+    "text", ["accesskey=abc\n", "accesskey=abc\nsecretkey=short\n", "accesskey=a\nsecretkey=longenough\n"]
+)
+def test_a_file_with_half_of_the_keys_or_with_short_ones_is_refused(cluster, text):
+    (cluster.folder / "keys.env").write_text(text, encoding="utf-8")
     said_in_one_sentence(cluster.run("deploy", "laptop"), "has to hold the keys to the store")
 
 
@@ -235,6 +240,21 @@ def test_buckets_that_could_not_be_made_end_it_at_once_with_the_reason(cluster):
     done = cluster.run("deploy", "laptop")
     assert done.returncode == 2
     assert re.fullmatch("error: the store refuses\nerror: the buckets were not made: .*\n", done.stderr)
+
+
+def test_what_cannot_be_applied_keeps_the_controller_from_nothing_and_the_cure_is_named(cluster):
+    cluster.has(unchangeable="", controller=OURS)
+    done = cluster.run("deploy", "laptop")
+    assert done.returncode == 2
+    assert re.fullmatch("spec: Forbidden\nerror: not all of laptop could be applied.*make undeploy.*\n", done.stderr)
+    assert "patch configmap workflow-controller-configmap" in cluster.asked()
+
+
+def test_a_minio_that_does_not_start_says_why(cluster):
+    cluster.has(sick="", controller=OURS, log="error: the secret key is too short\n")
+    done = cluster.run("deploy", "laptop")
+    assert done.returncode == 2
+    assert re.fullmatch("error: the secret key is too short\nerror: MinIO does not start: .*\n", done.stderr)
 
 
 @pytest.mark.parametrize("script", ["deploy", "undeploy"])

@@ -10,7 +10,7 @@ from local_runs import ROOT
 
 from pipelines.compiled import compiled
 from pipelines.images import TRAINS
-from pipelines.place import BY_PROCESSORS, LONGEST_S, READS, S3, STORES, load_place
+from pipelines.place import BY_PROCESSORS, LONGEST_S, READS, S3, STORES, Stage, load_place
 from syntrial.config import load_study
 from syntrial.errors import ConfigError
 
@@ -185,6 +185,20 @@ def test_the_defaults_of_the_parameters_are_the_studys(tmp_path):
         ("gpus: {tolerations: [{key: gpu, operater: Exists}]}", "'operater'; did you mean 'operator'"),
         ("gpus: {tolerations: [{key: gpu, effect: NoSchedul}]}", "'NoSchedul'"),
         ("train: {cpu: 8}", "cpu is 8 and cpu_limit 2"),
+        ("light: {cpu: 0.00005}", "light.cpu is 5e-05"),
+        ("train: {cpu_limit: 1000000}", "train.cpu_limit is 1000000"),
+        ("light: {memory: 0Mi}", "light.memory is '0Mi'; it has the form of '2Gi'"),
+        ("gpus: {shared_memory: 100Gi}", "gpus.shared_memory is 100Gi and train.memory"),
+        ("gpus: {tolerations: [{}]}", "give the taint's key"),
+        ("gpus: {tolerations: [{key: gpu, operator: Exists, value: a}]}", "value is 'a', which only Equal heeds"),
+        ("gpus: {node_selector: {'bad key!': v}}", "bad key!"),
+        ("gpus: {node_selector: {key: 'v v'}}", "gpus.node_selector.key is 'v v'; it needs letters"),
+        ("gpus: {node_label: 'bad label!'}", "gpus.node_label is 'bad label!'"),
+        ("gpus: {resource: ''}", "gpus.resource is ''"),
+        ("service_account: Bad Name", "service_account is 'Bad Name'; it has the form of 'syntrial'"),
+        ("store: ''", "store is ''"),
+        ("data_secret: x y", "data_secret is 'x y'"),
+        ("image_pull_secrets: ['']", "image_pull_secrets"),
         ("registry: https://r.example/x", "registry is 'https://r.example/x'"),
         ("- a", "holds a list; a place is settings by name"),
     ],
@@ -194,6 +208,14 @@ def test_a_mistake_in_a_place_is_one_sentence(text, sentence, tmp_path):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=sentence):
         load_place(path)
+
+
+@pytest.mark.parametrize("cpu", [0.001, 0.25, 1, 10, 1024])
+def test_cores_are_told_as_kubernetes_has_them(cpu, tmp_path):
+    place = load_place("").model_copy(update={"light": Stage(cpu=cpu, cpu_limit=cpu)})
+    spec, _ = package(tmp_path, place=place)
+    asked = spec["deploymentSpec"]["executors"]["exec-digest"]["container"]["resources"]
+    assert float(asked["resourceCpuRequest"]) == cpu and "e" not in asked["resourceCpuRequest"]
 
 
 def test_a_place_that_is_not_there_says_where_one_is(tmp_path):
