@@ -129,7 +129,7 @@ def test_a_store_that_knows_no_rule_for_uploads_gets_the_other_one(server, monke
     with without_rules_for_uploads(server) as address:
         reach(monkeypatch, address)
         assert make_buckets(URIS) == {"buckets": 2, "made": 2, "rules": 1}
-    assert [*rules(server, "steps")] == ["syntrial-checkpoints"]
+    assert [*rules(server, "steps")] == ["syntrial-checkpoints-checkpoints"]
     assert "no rule for unfinished uploads" in caplog.text
 
 
@@ -144,7 +144,16 @@ def test_rules_of_others_stay(server):
 def test_a_changed_number_of_days_takes_the_old_ones_place(server):
     make_buckets(URIS, checkpoint_days=30)
     make_buckets(URIS, checkpoint_days=3)
-    assert rules(server, "steps")["syntrial-checkpoints"].expiration.days == 3
+    assert rules(server, "steps")["syntrial-checkpoints-checkpoints"].expiration.days == 3
+
+
+def test_two_installations_on_one_bucket_leave_each_other_their_rule(server, monkeypatch):
+    prefixes = ("checkpoints", "others/checkpoints")
+    for prefix in prefixes:
+        monkeypatch.setenv("SYNTRIAL_CHECKPOINT_URI", f"minio://steps/{prefix}")
+        make_buckets(URIS)
+    expiring = [rule.rule_filter.prefix for rule in rules(server, "steps").values() if rule.expiration]
+    assert sorted(expiring) == [f"{prefix}/" for prefix in prefixes]
 
 
 def test_checkpoints_that_are_a_whole_bucket_are_refused(server, monkeypatch):

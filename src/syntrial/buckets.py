@@ -21,7 +21,7 @@ from syntrial.objectstore import ObjectStore
 from syntrial.places import Place, place_of
 
 CHECKPOINT_DAYS = 30  # after which nobody comes back to a piece of work, and a report has long been made of its result
-OURS = "syntrial-"  # begins the name of each rule of ours; all others are somebody else's
+UPLOADS, CHECKPOINTS = "syntrial-unfinished-uploads", "syntrial-checkpoints"  # names of rules; of these with the prefix
 NOT_TAKEN = {"InvalidArgument", "MalformedXML", "NotImplemented"}  # answers to a rule that a store does not know
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,8 @@ def make_buckets(uris: Iterable[str], checkpoint_days: int = CHECKPOINT_DAYS) ->
     """Makes the buckets that are missing and sets their rules, again and again to the same end; deletes nothing.
     A store without a generation begins one.
 
-    Rules of others stay. Returns how many buckets there are, how many of them are new, and the rules of ours on them.
+    Rules of others stay, and those for checkpoints elsewhere in a bucket that several installations share. Returns how
+    many buckets there are, how many of them are new, and the rules of ours on them.
 
     Args:
         uris: the buckets, as minio://BUCKET or s3://BUCKET; that of SYNTRIAL_CHECKPOINT_URI is one anyway.
@@ -60,7 +61,7 @@ class Bucket(ObjectStore):
         return self._patiently(self._made, "the creation")
 
     def set_rules(self, rules: list[Rule]) -> int:
-        """These and no others of ours. Returns how many the store took."""
+        """These, in place of those of the same names. Returns how many the store took."""
         try:
             return self._patiently(functools.partial(self._set, rules), "the lifecycle rules")
         except _NotTakenError as error:
@@ -83,7 +84,8 @@ class Bucket(ObjectStore):
 
     def _set(self, rules: list[Rule]) -> int:
         there = self._client.get_bucket_lifecycle(self.place.bucket)
-        others = [rule for rule in (there.rules if there else []) if not (rule.rule_id or "").startswith(OURS)]
+        ours = {UPLOADS, *(rule.rule_id for rule in rules)}
+        others = [rule for rule in (there.rules if there else []) if rule.rule_id not in ours]
         if not rules and not others:
             return 0
         try:
@@ -108,11 +110,11 @@ def _bucket(uri: str) -> Place:
 
 def _ending_uploads() -> Rule:
     ends = AbortIncompleteMultipartUpload(days_after_initiation=1)
-    return Rule(ENABLED, Filter(prefix=""), f"{OURS}unfinished-uploads", abort_incomplete_multipart_upload=ends)
+    return Rule(ENABLED, Filter(prefix=""), UPLOADS, abort_incomplete_multipart_upload=ends)
 
 
 def _expiry(uri: str, days: int) -> Rule:
     prefix = place_of(uri).key.strip("/")
     if not prefix:
         raise ConfigError(f"SYNTRIAL_CHECKPOINT_URI is {uri}, all of which would be deleted in time; add a prefix")
-    return Rule(ENABLED, Filter(prefix=f"{prefix}/"), f"{OURS}checkpoints", expiration=Expiration(days=days))
+    return Rule(ENABLED, Filter(prefix=f"{prefix}/"), f"{CHECKPOINTS}-{prefix}"[:255], expiration=Expiration(days=days))
