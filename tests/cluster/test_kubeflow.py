@@ -3,12 +3,22 @@
 import json
 import re
 import time
+from collections import defaultdict
+from datetime import datetime
+from statistics import median
 
 import lab
 import local_runs
 import pytest
-from kubeflow_runs import NAMESPACE, look_at, wait_for
+import yaml
+from kfp import dsl
+from kfp.compiler import Compiler
+from kubeflow_runs import NAMESPACE, PLACE, Run, known, look_at, wait_for
 from local_runs import SMOKE, TINY, settings
+
+from components.digest import digest
+from pipelines.images import image_of
+from pipelines.place import Place, placed
 
 STUDY = ("--study", SMOKE)
 # Makes every box new to a cache that other sessions have filled, and changes no number.
@@ -72,14 +82,15 @@ def test_they_run_under_our_account_which_lacks_no_right(kubeflow, smoke):
     assert not [key for key, text in logs.items() if b"forbidden" in text.lower()]
 
 
-def test_its_boxes_may_do_nothing_that_they_need_not(smoke):
-    boxes = [one for pod in smoke.pods for one in pod["spec"]["containers"] if "/syntrial-" in one["image"]]
-    assert len(boxes) == len(smoke.look.boxes)
-    for box in boxes:
-        context = box["securityContext"]
-        assert (context["allowPrivilegeEscalation"], context["readOnlyRootFilesystem"]) == (False, True)
+def test_its_containers_may_do_nothing_that_they_need_not(smoke):
+    found = [one for pod in smoke.pods for kind in ("initContainers", "containers") for one in pod["spec"][kind]]
+    assert {one["name"] for one in found} == {"init", "kfp-launcher", "main", "wait"}
+    assert sum("/syntrial-" in one["image"] for one in found) == len(smoke.look.boxes)
+    for one in found:
+        context = one["securityContext"]
+        assert (context["allowPrivilegeEscalation"], context["readOnlyRootFilesystem"]) == (False, True), one["name"]
         assert context["capabilities"] == {"drop": ["ALL"]}
-        assert context["runAsNonRoot"]
+        assert context["runAsNonRoot"] and context["seccompProfile"] == {"type": "RuntimeDefault"}
 
 
 def test_no_key_is_in_the_package_the_workflow_the_pods_the_logs_or_the_artifacts(kubeflow, smoke, tmp_path):
@@ -128,6 +139,23 @@ def test_training_that_is_killed_or_evicted_goes_on_from_its_checkpoint(kubeflow
     assert results(tmp_path / "report") == results(uncut.folder)
 
 
+def test_a_run_that_failed_goes_on_from_its_checkpoint_when_it_is_retried_in_the_dashboard(kubeflow, tmp_path):
+    once = {**PLACE, "train": {**PLACE["train"], "retries": 0}}
+    (tmp_path / "place.yaml").write_text(json.dumps(once), encoding="utf-8")
+    before = kept(kubeflow)
+    words = (*STUDY, *KILLED, *FRESH, *settings("gans.simple.epochs=110"), "--gpus", "0")  # no other test's training
+    run = Run(kubeflow.pipelines("submit", *words, "--place", tmp_path / "place.yaml"))
+    killed, _ = wait_for(lambda: learning(run, len(kept(kubeflow) - before)), run.told)
+    lab.kubectl("exec", killed.pod, *IN_NAMESPACE, "--container=main", "--", "sh", "-c", "kill -KILL -1", check=False)
+    assert run.ended().state == "FAILED"
+    known().kubeflow.ask("POST", f"/apis/v2beta1/runs/{run.look.run['run_id']}:retry")  # as its button does
+    wait_for(lambda: not run.look.is_over, run.told)
+    look = run.ended()
+    assert look.state == "SUCCEEDED", run.told()
+    (again,) = (box for box in look.boxes if box.name == killed.name)
+    assert ": goes on from " in run.log(again)
+
+
 def evict(pod):
     """As a drained node does."""
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": NAMESPACE}}
@@ -166,6 +194,54 @@ def learning(run, keeping):
     """The boxes that train generators, once all of them do so and as many have kept something of it."""
     boxes = [box for box in run.look.boxes if box.name.endswith("train simple generator")]
     return boxes if len(boxes) == keeping and {box.state for box in boxes} == {"running"} else []
+
+
+@dsl.component(base_image=image_of("digest", lab.REGISTRY), install_kfp_package=False)
+def empty(turn: int):
+    """Nothing."""
+
+
+@dsl.pipeline(name="overhead")
+def by_turns():
+    """One empty task and one box of ours at a time, none of them from the cache."""
+    before = []
+    put = placed(Place.of(PLACE, gpus={"count": 0}, registry=lab.REGISTRY))
+    for turn in range(4):
+        for task in (empty(turn=turn), digest(data="", faces="", external="")):
+            task.after(*before).set_caching_options(False)
+            before = [task]
+        put(task)
+
+
+def test_a_box_costs_about_what_an_empty_task_does(kubeflow, tmp_path):
+    Compiler().compile(by_turns, str(tmp_path / "overhead.yaml"))
+    spec, platform = yaml.safe_load_all((tmp_path / "overhead.yaml").read_text(encoding="utf-8"))
+    runs = known()
+    body = {
+        "display_name": "overhead",
+        "experiment_id": runs.kubeflow.experiment("overhead", create=True),
+        "pipeline_spec": {"pipeline_spec": spec, "platform_spec": platform},
+        "service_account": "syntrial",
+    }
+    begun = runs.kubeflow.ask("POST", "/apis/v2beta1/runs", body)["run_id"]
+    wait_for(lambda: runs.look(begun).is_over)
+    took_s = {"empty": [], "digest": []}
+    for (name, _), nodes in by_task(runs.look(begun).workflow).items():
+        began, ended = min(node["startedAt"] for node in nodes), max(node["finishedAt"] for node in nodes)
+        took_s[name].append((datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds())
+    print(took_s)
+    assert [len(times) for times in took_s.values()] == [4, 4]
+    assert median(took_s["digest"]) <= 1.5 * median(took_s["empty"])
+
+
+def by_task(workflow):
+    """The pods of each task: its driver and itself."""
+    found = defaultdict(list)
+    for node in workflow["status"]["nodes"].values():
+        task = re.search(r"[.](empty|digest)(-[0-9]+)?(-driver)?[.(]", node["name"] + ".")
+        if task and node["type"] == "Pod":
+            found[task[1], task[2]].append(node)
+    return found
 
 
 def test_a_run_that_is_canceled_ends_with_its_pods(kubeflow):
