@@ -16,10 +16,11 @@ from PIL import Image
 from syntrial import __version__
 from syntrial.checkpoint import Checkpoints
 from syntrial.cli import main
+from syntrial.digest import digest
 from syntrial.imageset import ImageSet
 
 ROOT = Path(__file__).parents[1]
-VERBS = ("ingest", "split", "train-gan", "synthesize", "pool", "train-cnn", "report", "export", "prune")
+VERBS = ("digest", "ingest", "split", "train-gan", "synthesize", "pool", "train-cnn", "report", "export", "prune")
 CLASSES, ARMS = ("normal", "pneumonia"), ("original", "simple_gan")
 TINY = "gans.all={width: 4, latent: 8, batch: 8, epochs: 1, collapse_below: 0}"
 SETTINGS = (
@@ -150,6 +151,13 @@ def test_the_verbs_by_hand_lead_to_a_report(chain):
     assert results["study"] == "by_hand"
     assert results["arms"] == ["original", "simple_gan"]
     assert (chain / "report" / "report.html").is_file()
+
+
+def test_a_digest_by_hand_is_that_of_the_graph(chain, capsys):
+    assert main(["digest", str(chain / "images"), str(chain / "faces")]) == 0
+    places = [str(chain / name) for name in ("images", "faces")]
+    expected = [f"{found} {place}" for found, place in zip(digest(*places), places, strict=True)]
+    assert capsys.readouterr().out.splitlines() == expected
 
 
 def test_a_transfer_by_hand_has_seen_the_faces(chain):

@@ -62,7 +62,19 @@ def _parser() -> Parser:
     parser = Parser(prog="syntrial", description="A controlled trial for synthetic training images")
     parser.add_argument("--version", action="version", version=f"syntrial {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB", dest="verb")
-    for add_to in (_ingest, _split, _train_gan, _synthesize, _pool, _train_cnn, _report, _export, _buckets, _prune):
+    for add_to in (
+        _digest,
+        _ingest,
+        _split,
+        _train_gan,
+        _synthesize,
+        _pool,
+        _train_cnn,
+        _report,
+        _export,
+        _buckets,
+        _prune,
+    ):
         add_to(verbs)
     return parser
 
@@ -85,6 +97,19 @@ def _add(verbs: Any, name: str, says: str, run: Callable[[Flags], Numbers], sett
         stopped="the same command goes on from the last checkpoint" if trains else "nothing was written",
     )
     return parser
+
+
+def _digest(verbs: Any) -> None:
+    parser = _add(verbs, "digest", "where data lie -> what they are now, in 64 digits each", _run_digest)
+    parser.add_argument("data", nargs="+", help="folder, archive or manifest: a path, s3:// or minio://")
+
+
+def _run_digest(flags: Flags) -> Numbers:
+    from syntrial.digest import digest
+
+    for uri, found in zip(flags.data, digest(*flags.data), strict=True):
+        print(found, uri)
+    return {}
 
 
 def _ingest(verbs: Any) -> None:

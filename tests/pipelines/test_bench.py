@@ -20,8 +20,8 @@ ROWS = [
     "ingest: peak memory, MB, of 2 files",
     "ingest: peak memory, MB, of 20 files",
     "ingest: peak memory of ten times as many files",
-    "a box that does not train: seconds from start to end",
-    "a box that trains: seconds beyond importing torch",
+    "the slowest box without torch, report apart: seconds from start to end",
+    "the slowest box with torch: seconds beyond importing torch",
     "boxes that do not train and import torch",
 ]
 
