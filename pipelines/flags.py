@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.graph import kinds_of
 from syntrial import storage
 from syntrial.config import StudyConfig
-from syntrial.errors import DataError
+from syntrial.errors import ConfigError, DataError
 from syntrial.places import place_of
 
 
@@ -37,8 +37,13 @@ def uris_of(flags: argparse.Namespace, study: StudyConfig) -> dict[str, str]:
     """Where the data are; local ones as whole paths, and no faces where nothing starts from them.
 
     Raises:
+        ConfigError: no images are named.
         DataError: faces are needed, and none are named.
     """
+    if not flags.data:
+        raise ConfigError(
+            "--data is empty; it says where the images are: a folder, archive, manifest, s3:// or minio://"
+        )
     given = {name: getattr(flags, name) for name in ("data", "faces", "external")}
     if "transfer" not in kinds_of(study):
         given["faces"] = ""

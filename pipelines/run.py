@@ -49,6 +49,8 @@ def run(flags: argparse.Namespace) -> int:
     uris = uris_of(flags, study)
     if flags.dry_run:
         return _dry_run(study, costed(study, uris))
+    if not flags.runs:
+        raise ConfigError("--runs is empty; it names the folder where results and the cache are kept, such as runs")
     runs = Path(flags.runs).resolve()
     _refuse_within(runs, uris)
     counts = counted(study, uris)
@@ -196,12 +198,12 @@ def _dry_run(study: StudyConfig, counts: Counts) -> int:
     boxes = planned(study, counts, speed)
     print(f"{'box':48}{'images':>12}{'minutes':>10}")
     for box in boxes:
-        print(f"{box.name:48}{box.units:>12,}{box.weight_s / 60:>10.1f}")
+        print(f"{box.name:48}{box.units:>12,}{box.whole_s / 60:>10.1f}")
     print(
         f"{len(boxes)} boxes; {images_shown(boxes, 'train_gan'):,} images shown to generators, "
         f"{images_shown(boxes, 'train_cnn'):,} to classifiers; "
         f"measured here just now: {speed.gan:,.0f} and {speed.cnn:,.0f} images/s; "
-        f"about {needed_s(boxes, AT_ONCE) / 60:,.0f} minutes with {AT_ONCE} boxes of a loop side by side"
+        f"about {needed_s(boxes, AT_ONCE) / 60:,.0f} minutes with {AT_ONCE} boxes of a loop side by side, all anew"
     )
     return 0
 

@@ -13,6 +13,7 @@ from pipelines.results import add_report
 from pipelines.runs import OVER, STOPPED, Look, Runs, moment, state_of
 from pipelines.submit import ended, pipeline_id
 from pipelines.workflow import Box
+from syntrial.errors import ConfigError
 from syntrial.progress import duration
 
 SHOWN = 10  # runs
@@ -34,6 +35,10 @@ def add_to(commands: Any) -> None:
 
 def status(flags: argparse.Namespace) -> int:
     """Shows the last runs, or one run's boxes and how it ended. Returns the exit code."""
+    if flags.report and not flags.run:
+        raise ConfigError(
+            "--report brings the report of one run; name that run as well, such as status NAME --report F"
+        )
     kubeflow = connect(flags)
     runs = Runs(kubeflow)
     if not flags.run:

@@ -15,7 +15,7 @@ import yaml
 
 from pipelines.client import Json, Kubeflow, TakenError, add_kubeflow, connect, segment
 from pipelines.compiled import NAME, Compiled, compiled
-from pipelines.cost import told
+from pipelines.cost import pods, told
 from pipelines.counts import costed, counted
 from pipelines.data import brought
 from pipelines.flags import add_study, uris_of
@@ -76,6 +76,10 @@ def submit(flags: argparse.Namespace) -> int:
     """Begins a run. Returns the exit code: 1 when it was waited for and did not succeed, 130 after Ctrl-C, which leaves
     the run alone.
     """
+    if flags.report and not flags.wait:
+        raise ConfigError(
+            "--report brings the report of a run that has ended; give --wait as well, or ask status for it"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         if flags.dry_run:
             return _dry_run(flags, Path(scratch))
@@ -180,7 +184,8 @@ def _dry_run(flags: argparse.Namespace, scratch: Path) -> int:
     try:
         counts = costed(begun.study, uris_of(flags, begun.study))
     except (ConfigError, StorageError) as error:
-        print(f"what it costs cannot be said without counting the images: {error}", file=sys.stderr)
+        print(f"{pods(spec, begun.package.arguments)} pods, retries and what the cache serves apart")
+        print(f"what else it costs cannot be said without counting the images: {error}", file=sys.stderr)
         return 0
     for line in told(begun.study, counts, spec, begun.package.arguments, begun.place.gpus):
         print(line)

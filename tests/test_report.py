@@ -194,6 +194,7 @@ def test_three_classes_are_reported_and_names_that_look_like_markup_are_shown_as
     assert "<b>" not in source
     assert html.escape("<b>other & more") in source
     assert "called pneumonia" in source
+    assert "means over the classes, each against all others" in source
 
 
 def test_facts_that_an_older_set_does_not_have_are_left_out(tmp_path):

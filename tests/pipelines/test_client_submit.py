@@ -78,6 +78,15 @@ def test_fresh_begins_a_new_generation_of_the_store_before_the_run(kubeflow, dat
     assert seen[0] == seen[1] != seen[2]
 
 
+@pytest.mark.parametrize(
+    ("words", "missing"), [(["submit", *STUDY, "--dry-run"], "--wait"), (["status"], "name that run")], ids=str
+)
+def test_a_report_of_nothing_that_has_ended_is_refused(words, missing, data, capsys):
+    assert main([*words, "--report", "somewhere"]) == 2
+    told = capsys.readouterr().err
+    assert missing in told and told.count("\n") == 1
+
+
 @pytest.mark.parametrize("pause", ["-1", "0", "nan", "1e9", "soon"])
 def test_a_pause_that_is_none_is_refused(pause, capsys):
     with pytest.raises(SystemExit) as ended:
@@ -131,7 +140,7 @@ def test_a_dry_run_costs_nothing_that_it_cannot_see(kubeflow, data, capsys):
     assert main(["submit", *STUDY, "--data", archive, "--dry-run"]) == 0
     shown = capsys.readouterr()
     assert f"cannot be said without counting the images: the names in {archive} show none of " in shown.err
-    assert "pods" not in shown.out
+    assert " pods, retries" in shown.out and "GPU" not in shown.out
 
 
 @pytest.fixture

@@ -109,6 +109,8 @@ def _tables(results: Results) -> str:
         "training accuracy of the finished classifier stands beside the test figures. The paper has no held-out "
         "figures; its own are repeated there to compare."
     )
+    if len(results["classes"]) > 2:
+        note += " AUROC, sensitivity and specificity are means over the classes, each against all others."
     shown = "".join(map(numeric, table.tables(results)))
     elsewhere = sentences.elsewhere(results)
     return paragraph(note) + shown + paragraph(table.ERRATUM, "soft") + (paragraph(elsewhere) if elsewhere else "")
