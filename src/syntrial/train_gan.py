@@ -5,9 +5,11 @@ Shapes: B batch, L latent numbers, S side.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import csv
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -216,47 +218,41 @@ def learn(
     Kept is a good state whenever a checkpoint is due, and once early and at half-time, so that a short training has
     one too.
     """
-    try:
-        _learn(players, batches, steps, config, name, checkpoints, progress)
-    except _UnsoundError as error:
-        found = checkpoints.latest()
-        kept = f"the checkpoint of step {found[0]} is kept" if found else "it was too early for a checkpoint"
-        raise TrainingError(f"{error}; {kept}") from None
-
-
-def _learn(
-    players: Players,
-    batches: Batches,
-    steps: int,
-    config: GanConfig,
-    name: str,
-    checkpoints: Checkpoints,
-    progress: Progress,
-) -> None:
     rounds = config.discriminator_steps
     images = rounds * batches.batch  # that a step shows
     fixed, reals = fixed_latents(players, config, name), diversity(batches.sample(FIXED))
     first = resume(players, checkpoints)
     progress.skip_to(first * images)
-    for step in range(first, steps):
-        # A function of the step alone, so a resumed run repeats it.
-        machine.reseed(batches.device, config.seed, name, step)
-        numbers = update(players, [batches(step * rounds + k) for k in range(rounds)], config, step * images)
-        done = step + 1
-        if is_due(done, steps, LOGS):
-            row = [done, done * images, *written(players, numbers), drawn_diversity(players, fixed) / reals]
-            refuse_not_finite(row[2:], done, name)
-            refuse_collapsed(row, players.curve, config, steps, name)
-            players.curve.append(row)
-            progress.update(int(row[1]), **dict(zip(COLUMNS[2:], row[2:], strict=True)))
-        if is_due(done, steps, PICTURES):
-            players.pictures.append(as_grey(draw(players.average, fixed)).cpu()[:SHOWN])
-        progress.update(done * images)
-        doubtful = bool(players.curve) and is_alike(players.curve[-1], config, steps)
-        once = done == -(-steps // LOGS) or done == steps // 2
-        if done == steps or (not doubtful and (once or checkpoints.due(done))):
-            refuse_not_finite(written(players, numbers), done, name)  # so that what is kept is good
-            checkpoints.save(done, state_of(players), final=done == steps)
+    with _saying_what_is_kept(checkpoints):
+        for step in range(first, steps):
+            # A function of the step alone, so a resumed run repeats it.
+            machine.reseed(batches.device, config.seed, name, step)
+            numbers = update(players, [batches(step * rounds + k) for k in range(rounds)], config, step * images)
+            done = step + 1
+            if is_due(done, steps, LOGS):
+                row = [done, done * images, *written(players, numbers), drawn_diversity(players, fixed) / reals]
+                refuse_not_finite(row[2:], done, name)
+                refuse_collapsed(row, players.curve, config, steps, name)
+                players.curve.append(row)
+                progress.update(int(row[1]), **dict(zip(COLUMNS[2:], row[2:], strict=True)))
+            if is_due(done, steps, PICTURES):
+                players.pictures.append(as_grey(draw(players.average, fixed)).cpu()[:SHOWN])
+            progress.update(done * images)
+            doubtful = bool(players.curve) and is_alike(players.curve[-1], config, steps)
+            once = done == -(-steps // LOGS) or done == steps // 2
+            if done == steps or (not doubtful and (once or checkpoints.due(done))):
+                refuse_not_finite(written(players, numbers), done, name)  # so that what is kept is good
+                checkpoints.save(done, state_of(players), final=done == steps)
+
+
+@contextlib.contextmanager
+def _saying_what_is_kept(checkpoints: Checkpoints) -> Iterator[None]:
+    try:
+        yield
+    except _UnsoundError as error:
+        found = checkpoints.latest()
+        kept = f"the checkpoint of step {found[0]} is kept" if found else "it was too early for a checkpoint"
+        raise TrainingError(f"{error}; {kept}") from None
 
 
 def is_due(done: int, steps: int, times: int) -> bool:
