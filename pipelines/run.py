@@ -28,6 +28,8 @@ from syntrial.errors import ConfigError, DataError, SyntrialError
 from syntrial.reporting import table
 
 BROKEN = re.compile(r"syntrial(?:\.\w+)*\.(?P<kind>\w+Error): (?P<sentence>.+)")
+# How a shell tells that a system ended a process, and how torch and Python tell that there is no memory.
+MEMORY = re.compile(r"^\s*Killed$|OutOfMemoryError|can't allocate memory|^\s*MemoryError")
 FULL = re.compile(rf"OSError: \[Errno (?:{'|'.join(map(str, sorted(atomic.FULL)))})\] (?P<reason>.+)")
 TAIL = 25  # lines of the engine's log that are shown when a box fails by no fault of a person
 
@@ -181,6 +183,13 @@ def _explain(folder: Path, store: Path, code: int) -> int:
             raise SyntrialError(found["sentence"] + _way_out(found, store))
         if found := FULL.search(line):
             raise SyntrialError(f"there is no room ({found['reason']}); make room and start again")
+        if MEMORY.search(line):
+            print(
+                "error: a box was killed or had no memory left; the same command goes on where it was, and a smaller "
+                "side, batch, width or resize_check.full_side needs less",
+                file=sys.stderr,
+            )
+            return 1
     print("\n".join(lines[-TAIL:]), file=sys.stderr)
     print(f"a box failed; all of its log is in {_short(folder)}/engine.log", file=sys.stderr)
     return 1

@@ -12,7 +12,7 @@ import yaml
 from kfp_server import OVER, Play
 from local_runs import PATIENCE_S, ROOT, SMOKE, TINY, command, environment, wait_until
 from minio import Minio
-from object_server import SECRET
+from object_server import SECRET, FaultyWay, answering
 
 from pipelines import submit
 from pipelines.__main__ import main
@@ -20,7 +20,6 @@ from pipelines.client import connect
 from pipelines.runs import Runs
 from syntrial.errors import DataError
 from syntrial.generation import generation
-from syntrial.places import StorageError
 from syntrial.reporting import table
 from tests.fake_scores import results_in
 
@@ -323,17 +322,14 @@ def test_a_log_that_only_the_store_has_is_read_there(kubeflow, archived, waited,
 def test_a_store_that_is_out_of_reach_is_waited_for_once_however_many_boxes_failed(kubeflow, waited, monkeypatch):
     kubeflow.play = Play(fails=DIVIDE, log="the last words", stored_log=True, packed=True)
     _, run = waited()
-    waits = []
-
-    def away(place, patience_s):
-        waits.append(patience_s)
-        raise StorageError("silent since 10 s")
-
-    monkeypatch.setattr("pipelines.runs.ObjectStore", away)
     runs = Runs(connect(argparse.Namespace(**NOBODY)))
     (box,) = runs.look(run.id).failed
-    assert [runs.log(runs.look(run.id), box.pod) for _ in range(3)] == [[], [], []]
-    assert waits == [10.0]
+    with answering(403, "<Error><Code>AccessDenied</Code></Error>") as refusing:
+        way = FaultyWay(refusing)
+        monkeypatch.setenv("MINIO_ENDPOINT", way.start())
+        assert [runs.log(runs.look(run.id), box.pod) for _ in range(3)] == [[], [], []]
+        way.stop()
+    assert len(way.gets()) == 1
 
 
 @pytest.mark.parametrize("hasty", [False, True])

@@ -265,6 +265,17 @@ def test_a_full_disk_is_one_sentence(xrays, tmp_path):
     assert "has no room (File too large); make room and start again" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["    Killed", "    torch.OutOfMemoryError: CUDA out of memory.", "RuntimeError: can't allocate memory: 9 bytes"],
+)
+def test_a_box_without_memory_is_said_to_be_one(line, tmp_path, capsys):
+    (tmp_path / "engine.log").write_text(f"train_cnn: 8 images\n{line}\nTraceback\nRuntimeError: a box failed\n")
+    assert _explain(tmp_path, tmp_path / "store", 1) == 1
+    told = capsys.readouterr().err
+    assert "had no memory left" in told and told.count("\n") == 1
+
+
 def test_a_full_disk_that_the_engine_meets_is_one_sentence_as_well(tmp_path):
     (tmp_path / "engine.log").write_text("Traceback\nOSError: [Errno 28] No space left on device: 'cache.json'\n")
     with pytest.raises(SyntrialError, match=r"no room .*cache\.json"):
