@@ -332,14 +332,22 @@ def test_a_pod_that_was_evicted_before_its_start_is_made_anew():
     assert controller()["failedPodRestart"]["enabled"] is True
 
 
-def test_the_root_of_our_boxes_is_read_only_and_nobody_elses_is():
+@pytest.mark.parametrize("pod, launcher", [("container-impl", ["kfp-launcher"]), ("container-driver", [])])
+def test_the_root_of_our_boxes_is_read_only_and_nobody_elses_is(pod, launcher):
     text = controller()["workflowDefaults"]["spec"]["podSpecPatch"]
-    found = re.fullmatch(r"\{\{=workflow[.]serviceAccountName == '(\w+)' \? '(.+)' : '(.+)'\}\}", text)
-    account, ours, others = found.groups()
+    found = re.fullmatch(r"\{\{=workflow[.]serviceAccountName == '(\w+)' \? (.+) : '(.+)'\}\}", text)
+    account, expression, others = found.groups()
     assert "ServiceAccount " + account in manifests()
     assert yaml.safe_load(others) == {}
-    (main,) = yaml.safe_load(ours)["containers"]
-    assert (main["name"], main["securityContext"]) == ("main", {"readOnlyRootFilesystem": True})
-    assert [mount["mountPath"] for mount in main["volumeMounts"]] == ["/tmp"]
-    assert "}}" not in ours  # Argo would end its expression there
+    before, part, more, less, after = re.fullmatch(
+        r"'(.+)' \+ \(pod[.]name contains '([\w-]+)' \? '(.+)' : '(.*)'\) \+ '(.+)'", expression
+    ).groups()
+    ours = before + (more if part in f"smoke-x7k2p-system-{pod}-1234567" else less) + after
+    spec = yaml.safe_load(ours)
+    containers, prepared = spec["containers"], spec["initContainers"]
+    assert [one["name"] for one in containers] == ["main", "wait"]
+    assert [one["name"] for one in prepared] == ["init", *launcher]
+    assert all(one["securityContext"] == {"readOnlyRootFilesystem": True} for one in containers + prepared)
+    assert [mount["mountPath"] for mount in containers[0]["volumeMounts"]] == ["/tmp"]
+    assert "}}" not in expression  # Argo would end its expression there
     assert not ours.startswith("{")  # Argo would take it for JSON
