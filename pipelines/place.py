@@ -29,8 +29,6 @@ BY_PROCESSORS = ("SYNTRIAL_THREADS", "SYNTRIAL_WORKERS")  # what would count the
 LONGEST_S = (
     f"{10 * 365 * 86_400}s"  # the engine counts it from the first try; after an hour it tries no more unless told
 )
-
-
 SIZE = r"^[1-9][0-9]*(Mi|Gi)$"
 LABEL_VALUE = r"(([A-Za-z0-9][A-Za-z0-9_.-]{0,61})?[A-Za-z0-9])?"
 LABEL_KEY = r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?([A-Za-z0-9][A-Za-z0-9_.-]{0,61})?[A-Za-z0-9]"

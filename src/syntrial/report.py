@@ -12,9 +12,8 @@ from syntrial.config import StudyConfig
 from syntrial.imageset import ImageSet, about_parent
 from syntrial.progress import Progress
 from syntrial.reporting import sentences, table
-from syntrial.reporting.figures import Picture, draw_all
 from syntrial.reporting.outcomes import Outcome, gathered, refuse_other_settings, refuse_strangers, refuse_unequal
-from syntrial.reporting.page import document
+from syntrial.reporting.page import Picture, document
 from syntrial.reporting.results import Results, flat, judged, results_of
 from syntrial.reporting.sections import all_sections, opening
 
@@ -61,6 +60,8 @@ def report(
     if full:
         refuse_other_settings(whole, full, whole.resize_check.full_side)
     results = results_of(whole, outcomes, images, full)
+    from syntrial.reporting.figures import draw_all  # matplotlib takes half a second, of which a refusal needs none
+
     with Progress("report", total=0, unit="pages"), atomic.new_folder(out) as draft:
         (draft / "figures").mkdir()
         drawn = draw_all(draft / "figures", results, outcomes, images["held_out"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import cycle, product
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ from syntrial.arms import ARMS
 from syntrial.imageset import REAL, ImageSet
 from syntrial.metrics import Floats, roc_points
 from syntrial.reporting.outcomes import Outcome
-from syntrial.reporting.results import JUDGING, Results, judged
+from syntrial.reporting.page import Picture
+from syntrial.reporting.results import JUDGING, TITLES, Results, judged
 from syntrial.verdict import LOWER_IS_BETTER, NAMES
 
 FIRST_CURVE = {
@@ -34,7 +34,6 @@ FIRST_CURVE = {
     "simple_gan": 8,
     "transfer_gan": 10,
 }  # the paper's number of the accuracy curve
-TITLES = {"as_printed": "as printed", "held_out": "held out"}
 DPI = 140
 WIDTH = 4.8  # inches; 10 pt letters are still 5 pt high where a phone shows the picture at half its size
 BLUE, ORANGE, GREEN, RED, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#595959"
@@ -64,15 +63,6 @@ SAMPLES = 8  # images in a strip
 CELL = 96  # px an image in a strip; half of it where there are many classes
 MANY_CLASSES = 6
 GRID = np.linspace(0, 1, 201)  # false positive rates at which ROC curves are averaged
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A file among the figures, with what a reader who cannot see it is told."""
-
-    path: Path
-    caption: str
-    description: str
 
 
 def draw_all(

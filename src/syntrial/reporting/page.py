@@ -6,8 +6,8 @@ import base64
 import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from syntrial.reporting.figures import Picture
 from syntrial.reporting.pagestyle import CSS
 from syntrial.reporting.table import Table
 
@@ -19,6 +19,15 @@ class Section:
     key: str
     heading: str
     body: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file among the figures, with what a reader who cannot see it is told."""
+
+    path: Path
+    caption: str
+    description: str
 
 
 def document(title: str, lead: str, sections: list[Section], footer: str) -> str:

@@ -24,7 +24,8 @@ from syntrial.metrics import Floats, Ints, confusion_matrix, resample_groups, we
 from syntrial.reporting.outcomes import Outcome, Predictions, Texts
 from syntrial.verdict import Verdict, judge
 
-PROTOCOLS = ("as_printed", "held_out")
+TITLES = {"as_printed": "as printed", "held_out": "held out"}
+PROTOCOLS = tuple(TITLES)
 JUDGING = ("test", "external")  # parts that a held-out arm is judged on
 LEARNING = ("running_accuracy", "running_loss", "train_accuracy", "train_loss")  # columns of the curves
 INTERVALS = {"accuracy": weighted_accuracy, "auroc": weighted_auroc}

@@ -8,9 +8,19 @@ from typing import Any
 from syntrial.arms import ARMS
 from syntrial.config import StudyConfig, settings_of
 from syntrial.reporting import sentences, table
-from syntrial.reporting.figures import TITLES, Picture
-from syntrial.reporting.page import Section, box, grid, listing, numeric, paragraph, picture, pictures, row_html
-from syntrial.reporting.results import PROTOCOLS, Results, entries, judged
+from syntrial.reporting.page import (
+    Picture,
+    Section,
+    box,
+    grid,
+    listing,
+    numeric,
+    paragraph,
+    picture,
+    pictures,
+    row_html,
+)
+from syntrial.reporting.results import PROTOCOLS, TITLES, Results, entries, judged
 from syntrial.verdict import NAMES
 
 SIGNS = {"helped": "▲", "no evidence": "●", "hurt": "▼"}
