@@ -24,7 +24,7 @@ help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  make run reads STUDY=$(STUDY) DATA=$(DATA) FACES=$(FACES)'
-	@echo '  and SET="side=32 gans.simple.epochs=5", settings by name, none with a space in it'
+	@echo '  and SET="side=32 generators.simple.epochs=5", settings by name, none with a space in it'
 	@echo '  make image reads REGISTRY=ghcr.io/hospital BUILDER=podman HUB=mirror.hospital/library BUILD_OPTIONS=...'
 	@echo '  PYTHON=python3.12 sets up with that one in place of the first that fits'
 
@@ -57,14 +57,14 @@ cancel: $(READY) ## end RUN=name on the cluster
 	@$(BIN)/python -m pipelines cancel $(RUN)
 
 image: | $(BIN)/python ## build the images (IMAGES=light builds that one) and push them to REGISTRY, where one is named
-	@PYTHONPATH=src REGISTRY='$(REGISTRY)' $(BIN)/python -m pipelines.build_images $(IMAGES)
+	@PYTHONPATH=src REGISTRY='$(REGISTRY)' $(BIN)/python -m pipelines.cluster.build_images $(IMAGES)
 
 format: $(READY) ## put the code into the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 golden: $(READY) ## write the compiled studies anew that tests compare with; look at their diff
-	@GOLDEN=write $(BIN)/python -m pytest -q tests/pipelines/test_place.py -k golden
+	@GOLDEN=write $(BIN)/python -m pytest -q tests/pipelines/cluster/test_place.py -k golden
 
 lock: $(BIN)/uv ## pin anew what pyproject.toml asks for (UPGRADE=--upgrade: to the newest)
 	$(PIN) --all-extras --group dev $(UPGRADE) --output-file requirements.lock pyproject.toml

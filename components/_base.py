@@ -7,7 +7,7 @@ from typing import Any
 
 from kfp import dsl
 
-from syntrial.codehash import code_digest, imports_of
+from syntrial.identity import code_digest, imports_of
 
 
 def component(box: str) -> Callable[[Callable[..., Any]], Any]:

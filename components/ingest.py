@@ -22,9 +22,9 @@ def ingest(
     this set alone, whatever `settings` say.
     """
     from syntrial.config import IngestConfig
-    from syntrial.dashboard import images_page, show
     from syntrial.digest import refuse_changed
     from syntrial.ingest import ingest
+    from syntrial.reporting.dashboard import images_page, show
 
     config = IngestConfig.of(settings, **(instead or {}))
     numbers = ingest(data, images.path, side=int(side), classes=classes, config=config, name=name)

@@ -18,8 +18,8 @@ def pool(
 ):
     """A study without one kind of generator leaves its list out."""
     from syntrial.config import SplitConfig
-    from syntrial.dashboard import show
     from syntrial.pool import pool
+    from syntrial.reporting.dashboard import show
 
     drawn = [one.path for one in [*(simple or []), *(transfer or [])]]
     numbers = pool(real.path, drawn, images.path, config=SplitConfig.of(settings))

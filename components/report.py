@@ -41,8 +41,8 @@ def report(
     import shutil
 
     from syntrial import config
-    from syntrial.dashboard import show
     from syntrial.report import report as write
+    from syntrial.reporting.dashboard import show
 
     parameters = {name: given[name] for name in config.TURNED}
     numbers = write(

@@ -16,7 +16,7 @@ def split(
 ):
     """The external images join as a second test set."""
     from syntrial.config import SplitConfig
-    from syntrial.dashboard import show
+    from syntrial.reporting.dashboard import show
     from syntrial.split import split
 
     second = external.path if external else ""

@@ -10,7 +10,7 @@ def synthesize(
     generator: Input[Model], count: int, images: Output[Dataset], page: Output[HTML], metrics: Output[Metrics]
 ):
     """`count` images of each class the generator knows."""
-    from syntrial.dashboard import images_page, show
+    from syntrial.reporting.dashboard import images_page, show
     from syntrial.synthesize import synthesize
 
     numbers = synthesize(generator.path, images.path, count=int(count))

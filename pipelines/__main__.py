@@ -4,7 +4,9 @@ import argparse
 import os
 import sys
 
-from pipelines import bench, compile, run, schedule, status, submit
+from pipelines.bench import command as bench
+from pipelines.cluster import compile, schedule, status, submit
+from pipelines.local import run
 from syntrial.errors import SyntrialError
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pipelines.graph import BESIDE
-from syntrial import storage
 from syntrial.config import IngestConfig, StudyConfig
 from syntrial.errors import ConfigError
 from syntrial.reading.layouts import FACES, find
+from syntrial.store import transfer
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ def _count(uri: str, classes: list[str], config: IngestConfig) -> Counter[str]:
     """Files by class: local data as `ingest` will find them, remote ones by the folders in their names."""
     if not uri:
         return Counter()
-    if storage.is_remote(uri):
-        names = [PurePosixPath(entry.name) for entry in storage.open_store(uri).entries()]
+    if transfer.is_remote(uri):
+        names = [PurePosixPath(entry.name) for entry in transfer.open_store(uri).entries()]
         if len(classes) == 1:
             return Counter({classes[0]: len(names)})
         return Counter(label for name in names for label in classes if label.lower() in map(str.lower, name.parts))
     with tempfile.TemporaryDirectory() as scratch:
-        found = find(storage.fetch(uri, Path(scratch)), classes, config, Path(scratch), tables_only=True)
+        found = find(transfer.fetch(uri, Path(scratch)), classes, config, Path(scratch), tables_only=True)
         return Counter(candidate.label for candidate in found.candidates if not candidate.aside)

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 
 from pipelines.graph import kinds_of
-from syntrial import storage
 from syntrial.config import StudyConfig
 from syntrial.errors import ConfigError, DataError
-from syntrial.places import place_of
+from syntrial.store import transfer
+from syntrial.store.uris import place_of
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="change a setting, such as gans.simple.epochs=5",
+        help="change a setting, such as generators.simple.epochs=5",
     )
 
 
@@ -50,6 +50,6 @@ def uris_of(flags: argparse.Namespace, study: StudyConfig) -> dict[str, str]:
     elif not given["faces"]:
         raise DataError("the arm transfer_gan starts from faces; --faces says where they are")
     return {
-        name: uri if not uri or storage.is_remote(uri) else str(Path(place_of(uri).key).resolve())
+        name: uri if not uri or transfer.is_remote(uri) else str(Path(place_of(uri).key).resolve())
         for name, uri in given.items()
     }

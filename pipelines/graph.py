@@ -16,8 +16,8 @@ from components.pool import pool
 from components.report import report
 from components.split import split
 from components.synthesize import synthesize
-from components.train_cnn import train_cnn
-from components.train_gan import train_gan
+from components.train_classifier import train_classifier
+from components.train_generator import train_generator
 from syntrial.arms import ARMS
 from syntrial.config import StudyConfig, parameters_of
 from syntrial.reading.layouts import FACES
@@ -45,9 +45,17 @@ def arguments_of(study: StudyConfig, *, data: str, faces: str, external: str) ->
         "faces": faces,
         "external": external,
         **parameters_of(study),
-        **{kind: [ALL] if getattr(study.gans, kind).conditional else study.classes for kind in ("simple", "transfer")},
+        **{
+            kind: [ALL] if getattr(study.generators, kind).conditional else study.classes
+            for kind in ("simple", "transfer")
+        },
         "study": study.model_dump(mode="json"),
     }
+
+
+def labels_of(study: StudyConfig, kind: str) -> list[str]:
+    """The classes that get a generator of their own; ALL for one conditional generator."""
+    return [ALL] if getattr(study.generators, kind).conditional else study.classes
 
 
 def nowhere(_: dsl.PipelineTask) -> None:
@@ -70,7 +78,7 @@ def graph(study: StudyConfig, place: Callable[[dsl.PipelineTask], None] = nowher
     def generated(kind: str, labels: Any, epochs: Any, settings: Any, count: Any, images: Any, **start: Any) -> Any:
         """One loop over classes: train a generator of each and draw its images. Returns the drawn sets, collected."""
         with dsl.ParallelFor(labels, name=f"{kind} generators") as label:
-            trained = train_gan(images=images, kind=kind, label=label, epochs=epochs, settings=settings, **start)
+            trained = train_generator(images=images, kind=kind, label=label, epochs=epochs, settings=settings, **start)
             box(trained, f"train {kind} generator")
             drawn = box(synthesize(generator=trained.outputs["generator"], count=count), "draw images")
         return dsl.Collected(drawn.outputs["images"])
@@ -107,7 +115,7 @@ def graph(study: StudyConfig, place: Callable[[dsl.PipelineTask], None] = nowher
             )
         pooled = box(pool(real=divided, settings=split_settings, **drawn), "pool")
         with dsl.ParallelFor(arms, name="arms") as arm:
-            trained_arm = train_cnn(
+            trained_arm = train_classifier(
                 images=pooled.outputs["images"],
                 arm=arm,
                 seeds=seeds,
@@ -162,9 +170,9 @@ def graph(study: StudyConfig, place: Callable[[dsl.PipelineTask], None] = nowher
             transfer: classes that get a transferred generator; ["*"] for one conditional generator of all.
             ingest_settings: the study's section ingest; its layout is that of the data alone.
             split_settings: the study's section split.
-            faces_gan: the study's section gans.faces.
-            simple_gan: the study's section gans.simple.
-            transfer_gan: the study's section gans.transfer.
+            faces_gan: the study's section generators.faces.
+            simple_gan: the study's section generators.simple.
+            transfer_gan: the study's section generators.transfer.
             conventional: the study's section conventional.
             classifier: the study's section classifier.
             study: the whole study; where a parameter above says otherwise, the parameter holds.
@@ -191,7 +199,7 @@ def graph(study: StudyConfig, place: Callable[[dsl.PipelineTask], None] = nowher
         start = {}
         if "transfer" in kinds:
             people = images(faces, FACES, [FACES], side, "ingest faces", "faces", instead=BESIDE)
-            first = train_gan(images=people, kind="faces", label=FACES, epochs=faces_epochs, settings=faces_gan)
+            first = train_generator(images=people, kind="faces", label=FACES, epochs=faces_epochs, settings=faces_gan)
             start["faces_generator"] = box(first, "train faces generator").outputs["generator"]
         trials = {
             protocol: trial(
@@ -219,7 +227,7 @@ def graph(study: StudyConfig, place: Callable[[dsl.PipelineTask], None] = nowher
         if full_side:
             large = images(data, "images", classes, full_side, "ingest at full size", "data")
             divided = split(images=large, protocol="held_out", settings=split_settings)
-            at_full_size = train_cnn(
+            at_full_size = train_classifier(
                 images=box(divided, "divide at full size").outputs["parts"],
                 arm="original",
                 seeds=seeds,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from pipelines.counts import Counts
 from pipelines.graph import ALL, kinds_of
-from pipelines.watch import AT_ONCE, Planned
+from pipelines.local.watch import AT_ONCE, Planned
 from syntrial.arms import ARMS
 from syntrial.config import CnnConfig, GanConfig, StudyConfig
 from syntrial.reading.layouts import FACES
@@ -60,19 +60,20 @@ def measure(study: StudyConfig, seconds: float = 2.0) -> Speed:
     """
     import torch
 
-    from syntrial import machine, train_cnn, train_gan
+    from syntrial import train_classifier, train_generator
+    from syntrial.training import machine
 
     device = machine.device()
     torch.set_num_threads(int(box_threads()))
-    config, classifier = study.gans.simple, study.classifier
+    config, classifier = study.generators.simple, study.classifier
     real = torch.rand(config.batch, 1, study.side, study.side, device=device) * 2 - 1
     label = torch.zeros(config.batch, dtype=torch.int64, device=device)
-    players = train_gan.begin(study.side, 0, config, "measure", device)
-    gan = _rate(lambda: train_gan.update(players, [(real, label)] * config.discriminator_steps, config), seconds)
-    learner = train_cnn.begin(len(study.classes), 0, classifier, device)
+    players = train_generator.begin(study.side, 0, config, "measure", device)
+    gan = _rate(lambda: train_generator.update(players, [(real, label)] * config.discriminator_steps, config), seconds)
+    learner = train_classifier.begin(len(study.classes), 0, classifier, device)
     images = torch.rand(classifier.batch, 1, study.side, study.side, device=device) * 2 - 1
     labels = torch.zeros(classifier.batch, dtype=torch.int64, device=device)
-    cnn = _rate(lambda: train_cnn.update(learner, images, labels, None), seconds)
+    cnn = _rate(lambda: train_classifier.update(learner, images, labels, None), seconds)
     return Speed(gan * config.batch * config.discriminator_steps, cnn * classifier.batch)
 
 
@@ -80,7 +81,7 @@ def guessed(study: StudyConfig) -> Speed:
     """Speeds without measuring, from those seen once on a CPU core; what the boxes really take corrects them while
     they run.
     """
-    gan, classifier = study.gans.simple, study.classifier
+    gan, classifier = study.generators.simple, study.classifier
     return Speed(
         gan=350 * (64 / study.side) ** 2 * (16 / gan.width) ** 1.4,
         cnn=850 * (64 / study.side) ** 2 * (16 / classifier.width),
@@ -108,13 +109,13 @@ def _trial(
 def _generators(
     study: StudyConfig, counts: Counts, speed: Speed, protocol: str, kind: str, needs: list[Planned]
 ) -> list[Planned]:
-    config: GanConfig = getattr(study.gans, kind)
+    config: GanConfig = getattr(study.generators, kind)
     images = {ALL: counts.total} if config.conditional else counts.classes
     boxes = []
     for label, count in images.items():
         labels = {"protocol": protocol, "kind": kind, "label": label}
         shown = _gan_images(config, _training(study, count, protocol))
-        trained = Planned("train_gan", labels, shown, shown / speed.gan, _names(needs), START_S)
+        trained = Planned("train_generator", labels, shown, shown / speed.gan, _names(needs), START_S)
         drawn = study.images_per_class * (len(counts.classes) if label == ALL else 1)
         seconds = EVALUATION * drawn / speed.gan
         boxes += [trained, Planned("synthesize", labels, drawn, seconds, _names([trained]), START_S)]
@@ -133,16 +134,16 @@ def _classifier(study: StudyConfig, counts: Counts, speed: Speed, protocol: str,
     looked_at = config.epochs * (own + round(counts.total * study.split.val_share))
     seconds = len(study.seeds) * (shown + EVALUATION * looked_at) / speed.cnn
     labels = {"protocol": protocol, "kind": f"{study.side}px", "arm": arm}
-    return Planned("train_cnn", labels, len(study.seeds) * shown, seconds, _names([needs]), START_S)
+    return Planned("train_classifier", labels, len(study.seeds) * shown, seconds, _names([needs]), START_S)
 
 
 def _faces(study: StudyConfig, counts: Counts, speed: Speed) -> list[Planned]:
     if "transfer" not in kinds_of(study):
         return []
-    shown = _gan_images(study.gans.faces, counts.faces)
+    shown = _gan_images(study.generators.faces, counts.faces)
     people = _light("ingest", {"kind": FACES, "label": f"{study.side}px"}, counts.faces)
     labels = {"kind": FACES, "label": FACES}
-    return [people, Planned("train_gan", labels, shown, shown / speed.gan, _names([people]), START_S)]
+    return [people, Planned("train_generator", labels, shown, shown / speed.gan, _names([people]), START_S)]
 
 
 def _full_size(study: StudyConfig, counts: Counts, speed: Speed) -> list[Planned]:

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from syntrial import atomic
 from syntrial.config import SplitConfig
 from syntrial.imageset import ImageSet, Row, Writer, sha256_of
 from syntrial.pool import pool
 from syntrial.split import split
+from syntrial.store import atomic
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 CLASSES = ["normal", "pneumonia"]

@@ -8,11 +8,13 @@ import signal
 import time
 from pathlib import Path
 
-from syntrial.checkpoint import NAME
+from syntrial.training.checkpoint import NAME
 
 # The children start with torch loaded, so that a kill costs no four seconds.
 FRESH = multiprocessing.get_context("forkserver")
-FRESH.set_forkserver_preload(["torch", "pydantic", "PIL.Image", "syntrial.train_gan", "syntrial.train_cnn"])
+FRESH.set_forkserver_preload(
+    ["torch", "pydantic", "PIL.Image", "syntrial.train_generator", "syntrial.train_classifier"]
+)
 
 
 def table(path):

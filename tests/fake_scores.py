@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from syntrial import atomic
 from syntrial.arms import ARMS
 from syntrial.config import CnnConfig, StudyConfig
 from syntrial.imageset import REAL, ImageSet, Row, Writer, sha256_of
 from syntrial.reporting.outcomes import Outcome, gathered, refuse_unequal
 from syntrial.reporting.results import PROTOCOLS, Results, results_of
+from syntrial.store import atomic
 
 # How far an arm's classifier separates the classes on images of patients it has not seen, and on generated ones.
 STRENGTH = {
@@ -197,7 +197,7 @@ class Study:
         epochs = self.study.classifier.epochs
         synthetic = sum(row.source != REAL for row in val)
         return {
-            "verb": "train_cnn",
+            "verb": "train_classifier",
             "protocol": protocol,
             "arm": arm,
             "classes": self.study.classes,
@@ -226,7 +226,7 @@ class Study:
 
     def _facts(self, protocol: str, lineage: dict[str, Any]) -> dict[str, Any]:
         total = 2 * self.patients * len(self.study.classes)
-        configs = {"simple": self.study.gans.simple, "transfer": self.study.gans.transfer}
+        configs = {"simple": self.study.generators.simple, "transfer": self.study.generators.transfer}
         return {
             "ingest": {
                 "layout": "folders",

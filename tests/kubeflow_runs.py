@@ -18,9 +18,9 @@ from local_runs import ROOT, command, environment
 from minio import Minio, MinioAdmin
 from minio.credentials import StaticProvider
 
-from pipelines.client import connect
-from pipelines.runs import Look, Runs
-from pipelines.workflow import Box
+from pipelines.cluster.client import connect
+from pipelines.cluster.runs import Look, Runs
+from pipelines.cluster.workflow import Box
 
 NAMESPACE = "kubeflow"
 NOBODY = {"host": "", "namespace": "", "token_file": "", "cookie_file": ""}  # the flags of whoever gives none

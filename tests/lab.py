@@ -45,4 +45,4 @@ def objects(kind: str, *words: object) -> list[dict[str, Any]]:
 def build_images() -> None:
     """Builds the images of this checkout, and pushes them to the cluster's registry."""
     environment = {"BUILD_OPTIONS": BUILD_OPTIONS, **os.environ, "REGISTRY": REGISTRY, "PYTHONPATH": "src"}
-    subprocess.run([sys.executable, "-m", "pipelines.build_images"], cwd=ROOT, env=environment, check=True)
+    subprocess.run([sys.executable, "-m", "pipelines.cluster.build_images"], cwd=ROOT, env=environment, check=True)

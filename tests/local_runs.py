@@ -26,7 +26,7 @@ SMALL = settings(
     "name=small",
     "arms=[original, simple_gan]",
     "images_per_class=5",
-    "gans.simple.epochs=40",  # so that there is time to kill it
+    "generators.simple.epochs=40",  # so that there is time to kill it
     "resize_check.full_side=0",
     SHARES,
 )

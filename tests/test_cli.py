@@ -14,15 +14,26 @@ import pytest
 from PIL import Image
 
 from syntrial import __version__
-from syntrial.checkpoint import Checkpoints
 from syntrial.cli import main
 from syntrial.digest import digest
 from syntrial.imageset import ImageSet
+from syntrial.training.checkpoint import Checkpoints
 
 ROOT = Path(__file__).parents[1]
-VERBS = ("digest", "ingest", "split", "train-gan", "synthesize", "pool", "train-cnn", "report", "export", "prune")
+VERBS = (
+    "digest",
+    "ingest",
+    "split",
+    "train-generator",
+    "synthesize",
+    "pool",
+    "train-classifier",
+    "report",
+    "export",
+    "prune",
+)
 CLASSES, ARMS = ("normal", "pneumonia"), ("original", "simple_gan")
-TINY = "gans.all={width: 4, latent: 8, batch: 8, epochs: 1, collapse_below: 0}"
+TINY = "generators.all={width: 4, latent: 8, batch: 8, epochs: 1, collapse_below: 0}"
 SETTINGS = (
     "--set",
     TINY,
@@ -80,11 +91,11 @@ def trial(home, protocol):
     by_hand("split", home / "images", parts, "--protocol", protocol)
     for label in CLASSES:
         generator = home / f"{protocol} {label} generator"
-        by_hand("train-gan", parts, generator, "--kind", "simple", "--label", label)
+        by_hand("train-generator", parts, generator, "--kind", "simple", "--label", label)
         by_hand("synthesize", generator, home / f"{protocol} {label} drawn", "--count", 5)
     by_hand("pool", parts, pooled, "--synthetic", *(home / f"{protocol} {label} drawn" for label in CLASSES))
     for arm in ARMS:
-        by_hand("train-cnn", pooled, home / f"{protocol} {arm}", "--arm", arm)
+        by_hand("train-classifier", pooled, home / f"{protocol} {arm}", "--arm", arm)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -101,11 +112,11 @@ def chain(raw, tmp_path_factory):
     home = tmp_path_factory.mktemp("by hand")
     by_hand("ingest", raw / "xray", home / "images")
     by_hand("ingest", raw / "faces", home / "faces", "--classes", "faces", "--name", "faces")
-    by_hand("train-gan", home / "faces", home / "faces generator", "--kind", "faces", "--label", "faces")
+    by_hand("train-generator", home / "faces", home / "faces generator", "--kind", "faces", "--label", "faces")
     for protocol in ("as_printed", "held_out"):
         trial(home, protocol)
     start = ("--kind", "transfer", "--label", "normal", "--start", home / "faces generator")
-    by_hand("train-gan", home / "held_out parts", home / "transfer", *start)
+    by_hand("train-generator", home / "held_out parts", home / "transfer", *start)
     printed = (
         "--as-printed",
         *(home / f"as_printed {arm}" for arm in ARMS),
@@ -261,13 +272,13 @@ def test_a_verb_says_last_that_its_folder_is_whole(folder, chain):
     assert written_ns["about.json"] == max(written_ns.values())
 
 
-@pytest.mark.parametrize("verb", ["ingest", "train-gan"])
+@pytest.mark.parametrize("verb", ["ingest", "train-generator"])
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(verb, chain, raw, tmp_path):
     words = {
         "ingest": (raw / "xray",),
-        "train-gan": (chain / "held_out parts", "--kind", "simple", "--label", "normal"),
+        "train-generator": (chain / "held_out parts", "--kind", "simple", "--label", "normal"),
     }
-    blocks = {"ingest": 20, "train-gan": 4}[verb]  # of 1,024 bytes, the most of a file
+    blocks = {"ingest": 20, "train-generator": 4}[verb]  # of 1,024 bytes, the most of a file
     (tmp_path / "here").mkdir()
     full = ["bash", "-c", f'ulimit -f {blocks} && exec "$@"', "bash", sys.executable, "-m", "syntrial.cli", verb]
     command = [*full, *SETTINGS, *map(str, words[verb]), str(tmp_path / "here" / "new")]
@@ -318,22 +329,22 @@ MISTAKES = {
         "raw is not an image set: it lacks about.json",
     ),
     "a class that is not there": (
-        ["train-gan", "parts", "new", "--kind", "simple", "--label", "covid"],
+        ["train-generator", "parts", "new", "--kind", "simple", "--label", "covid"],
         "no class 'covid'",
     ),
     "a transfer from nothing": (
-        ["train-gan", "parts", "new", "--kind", "transfer", "--label", "normal"],
+        ["train-generator", "parts", "new", "--kind", "transfer", "--label", "normal"],
         "needs a trained generator",
     ),
     "not a generator": (["synthesize", "images", "new"], "images is not a trained generator"),
     "no image to draw": (["synthesize", "generator", "new", "--count", "0"], "images_per_class is 0"),
     "an undivided pool": (["pool", "images", "new"], "images is not divided into parts"),
-    "no such arm": (["train-cnn", "parts", "new", "--arm", "orginal"], "there is no arm 'orginal'"),
+    "no such arm": (["train-classifier", "parts", "new", "--arm", "orginal"], "there is no arm 'orginal'"),
     "an arm without its generator": (
-        ["train-cnn", "parts", "new", "--arm", "simple_gan"],
+        ["train-classifier", "parts", "new", "--arm", "simple_gan"],
         "has no images of a simple generator",
     ),
-    "a seed twice": (["train-cnn", "parts", "new", "--seeds", "1", "1"], "seeds names something twice"),
+    "a seed twice": (["train-classifier", "parts", "new", "--seeds", "1", "1"], "seeds names something twice"),
     "a report of nothing": (
         [
             "report",
@@ -393,13 +404,20 @@ def test_without_torch_a_verb_that_trains_names_the_extra(chain, tmp_path):
 
 
 def test_ctrl_c_ends_a_training_with_how_to_go_on(chain, tmp_path):
-    words = ["train-gan", *SETTINGS, "--set", "gans.simple.epochs=100000", chain / "held_out parts", tmp_path / "new"]
+    words = [
+        "train-generator",
+        *SETTINGS,
+        "--set",
+        "generators.simple.epochs=100000",
+        chain / "held_out parts",
+        tmp_path / "new",
+    ]
     words += ["--kind", "simple", "--label", "normal"]
     command = [sys.executable, "-m", "syntrial.cli", *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "SYNTRIAL_CHECKPOINTS": str(tmp_path / "kept")}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
         try:
-            assert running.stderr.readline().startswith("train_gan held out simple/normal")
+            assert running.stderr.readline().startswith("train_generator held out simple/normal")
             time.sleep(0.2)
             running.send_signal(signal.SIGINT)
             told = running.communicate(timeout=60)[1]

@@ -4,15 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from syntrial.config import (
-    CnnConfig,
-    GanConfig,
-    StudyConfig,
-    load_study,
-    parameters_of,
-    settings_of,
-    turned,
-)
+from syntrial.config import CnnConfig, GanConfig, StudyConfig, load_study, parameters_of, settings_of, turned
 from syntrial.errors import ConfigError
 
 STUDIES = sorted((Path(__file__).parents[1] / "studies").glob("*.yaml"))
@@ -22,10 +14,10 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("gans.simpel.epochs=5", "gans has no 'simpel'; did you mean 'simple'?"),
-        ("gans.simple.epoch=5", "gans.simple has no 'epoch'; did you mean 'epochs'?"),
+        ("gans.simpel.epochs=5", "generators has no 'simpel'; did you mean 'simple'?"),
+        ("generators.simple.epoch=5", "generators.simple has no 'epoch'; did you mean 'epochs'?"),
         ("clasifier.epochs=5", "there is no 'clasifier'; did you mean 'classifier'?"),
-        ("gans.simple.epochs=0", "gans.simple.epochs is 0; input should be greater than or equal to 1"),
+        ("generators.simple.epochs=0", "generators.simple.epochs is 0; input should be greater than or equal to 1"),
         ("classifier.epochs=yes", "classifier.epochs is True; it needs a number"),
         ("seeds=[0, on]", r"seeds is \[0, True\]; it needs a number"),
         ("classifier.epochs=2.5", "classifier.epochs is 2.5"),
@@ -37,38 +29,50 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
         ("seeds=[-1]", "seeds are 0 or more"),
         ("classes=[normal]", "classes is"),
         ("classes=[a/b, c]", "neither '/' nor"),
-        ("gans.simple.loss=wgan_gp", "normalisation is batch, but loss wgan_gp"),
+        ("generators.simple.loss=wgan_gp", "normalisation is batch, but loss wgan_gp"),
         ("classes=['', c]", "nor be empty"),
-        ("gans.all.epoch=5", "yaml: gans.all has no 'epoch'; did you mean 'epochs'[?]$"),
-        ("gans.simple.architecture=dcgn", "gans.simple.architecture is 'dcgn'; input should be 'dcgan'"),
+        ("generators.all.epoch=5", "yaml: generators.all has no 'epoch'; did you mean 'epochs'[?]$"),
+        ("generators.simple.architecture=dcgn", "generators.simple.architecture is 'dcgn'; input should be 'dcgan'"),
         ("classifier.architecture=resnet", "classifier.architecture is 'resnet'; input should be 'cnn'"),
-        ("gans.simple.loss=wasserstein", "gans.simple.loss is 'wasserstein'"),
-        ("gans.simple.diffaugment=[colour]", "diffaugment has no 'colour'; it has color, translation, cutout"),
-        ("gans.transfer.width=8", "yaml: gans.transfer.width is 8 and gans.faces.width is 16"),
-        ("gans.transfer.normalisation=spectral", "gans.transfer.normalisation is 'spectral' and gans.faces"),
-        ("gans.simple.transfer_discriminator=false", "gans.simple.transfer_discriminator: only a transfer"),
-        ("gans.faces.transfer_discriminator=false", "gans.faces.transfer_discriminator: only a transfer"),
+        ("generators.simple.loss=wasserstein", "generators.simple.loss is 'wasserstein'"),
+        ("generators.simple.diffaugment=[colour]", "diffaugment has no 'colour'; it has color, translation, cutout"),
+        ("generators.transfer.width=8", "yaml: generators.transfer.width is 8 and generators.faces.width is 16"),
+        (
+            "generators.transfer.normalisation=spectral",
+            "transfer.normalisation is 'spectral' and generators.faces",
+        ),
+        ("generators.simple.transfer_discriminator=false", "generators.simple.transfer_discriminator: only a transfer"),
+        ("generators.faces.transfer_discriminator=false", "generators.faces.transfer_discriminator: only a transfer"),
         ("conventional.cval=9", "conventional.cval is 9, which fill_mode nearest does not heed"),
-        ("gans.simple.gradient_penalty=5", "gans.simple.gradient_penalty is 5, which loss non_saturating does not"),
-        ("gans.simple={ema_half_life: 0, ema_ramp_up: 0.1}", "gans.simple.ema_ramp_up is 0.1, which an ema_half_life"),
+        (
+            "generators.simple.gradient_penalty=5",
+            "simple.gradient_penalty is 5, which loss non_saturating does not",
+        ),
+        (
+            "generators.simple={ema_half_life: 0, ema_ramp_up: 0.1}",
+            "simple.ema_ramp_up is 0.1, which an ema_half_life",
+        ),
         ("classes=[Normal, 'normal ']", r"classes names something twice: \['Normal', 'normal '\]"),
-        ("gans.all.lr=-1", "^quick.yaml: gans.all.lr is -1; input should be greater than 0$"),
-        ("gans.all.loss=wgan_gp", "^quick.yaml: gans.all.normalisation is batch, but loss wgan_gp [^;]*; [^;]*$"),
-        ("gans.faces.conditional=true", "faces have one class"),
-        ("gans.simple.lr=1e99", "gans.simple.lr is 1e[+]99; input should be less than or equal to 10"),
-        ("gans.all.width=1000000", "gans.all.width is 1000000; input should be less than or equal to 1024"),
-        ("gans.all.latent=1000000000", "gans.all.latent is 1000000000; input should be less than"),
+        ("generators.all.lr=-1", "^quick.yaml: generators.all.lr is -1; input should be greater than 0$"),
+        (
+            "generators.all.loss=wgan_gp",
+            "^quick.yaml: generators.all.normalisation is batch, but loss wgan[^;]*; [^;]*$",
+        ),
+        ("generators.faces.conditional=true", "faces have one class"),
+        ("generators.simple.lr=1e99", "generators.simple.lr is 1e[+]99; input should be less than or equal to 10"),
+        ("generators.all.width=1000000", "generators.all.width is 1000000; input should be less than or equal to 1024"),
+        ("generators.all.latent=1000000000", "generators.all.latent is 1000000000; input should be less than"),
         ("images_per_class=100000000000", "images_per_class is 100000000000; input should be less than"),
         ("report.resamples=1000000000", "report.resamples is 1000000000; input should be less than"),
         ("ingest.max_pixels=1000", "ingest.min_side is 32 and max_pixels 1000: no image"),
-        ("gans.simple.diffaugment=[color, color]", "diffaugment is color, color; each can be there once"),
+        ("generators.simple.diffaugment=[color, color]", "diffaugment is color, color; each can be there once"),
         ("conventional.zoom_range=[yes, yes]", "it needs a number, neither yes nor no"),
         ('classes=["a\\rb", c]', "nor control characters"),
         ("conventional.zoom_range=[2, 1]", "two positive numbers, the smaller first"),
         ("ingest.group_pattern='('", "is not a regular expression"),
         ("resize_check.full_side=64", "full size must be larger"),
         ("name=a b", "name is 'a b'"),
-        ("gans.simple.lr=.nan", "gans.simple.lr is nan"),
+        ("generators.simple.lr=.nan", "generators.simple.lr is nan"),
         ("side", "is not of the form NAME=VALUE"),
         ("side.px=3", "side is a value, not a section"),
         ("side=[", "is not a YAML value"),
@@ -91,7 +95,9 @@ def test_a_file_that_is_no_study_is_refused(tmp_path, text, sentence):
         load_study(path)
 
 
-@pytest.mark.parametrize("text", ["side: 64\nside: 32", "gans:\n  simple: {epochs: 3}\ngans:\n  all: {width: 8}"])
+@pytest.mark.parametrize(
+    "text", ["side: 64\nside: 32", "generators:\n  simple: {lr: 1}\ngenerators:\n  all: {width: 8}"]
+)
 def test_a_setting_that_stands_there_twice_is_refused_by_name_and_line(text, tmp_path):
     (tmp_path / "odd.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=f"'{text.partition(':')[0]}' stands there twice .*line [23]"):
@@ -112,29 +118,29 @@ def test_every_study_survives_a_round_trip(path):
 
 def test_the_papers_study_is_the_papers():
     study = load_study(QUICK.with_name("paper.yaml"))
-    epochs = [getattr(study.gans, kind).epochs for kind in ("simple", "faces", "transfer")]
+    epochs = [getattr(study.generators, kind).epochs for kind in ("simple", "faces", "transfer")]
     assert epochs == [200, 200, 75]
     assert (study.side, study.images_per_class, study.resize_check.full_side) == (128, 1000, 1024)
 
 
 def test_a_setting_for_all_generators_gives_way_to_a_generators_own():
-    study = load_study(QUICK, ["gans.all.lr=0.5", "gans.simple.lr=0.25"])
-    assert (study.gans.faces.lr, study.gans.simple.lr, study.gans.transfer.lr) == (0.5, 0.25, 0.5)
+    study = load_study(QUICK, ["generators.all.lr=0.5", "generators.simple.lr=0.25"])
+    assert (study.generators.faces.lr, study.generators.simple.lr, study.generators.transfer.lr) == (0.5, 0.25, 0.5)
 
 
 def test_generators_that_no_arm_starts_from_may_differ():
-    study = load_study(QUICK, ["arms=[original, simple_gan]", "gans.faces.width=8"])
-    assert (study.gans.faces.width, study.gans.transfer.width) == (8, 16)
+    study = load_study(QUICK, ["arms=[original, simple_gan]", "generators.faces.width=8"])
+    assert (study.generators.faces.width, study.generators.transfer.width) == (8, 16)
 
 
 def test_a_transfer_without_the_faces_discriminator_may_have_another():
-    study = load_study(QUICK, ["gans.transfer={transfer_discriminator: false, normalisation: spectral}"])
-    assert study.gans.transfer.normalisation == "spectral"
+    study = load_study(QUICK, ["generators.transfer={transfer_discriminator: false, normalisation: spectral}"])
+    assert study.generators.transfer.normalisation == "spectral"
 
 
 def test_what_holds_for_transfers_only_may_stand_under_all():
-    study = load_study(QUICK, ["gans.all.transfer_discriminator=false"])
-    assert not study.gans.transfer.transfer_discriminator
+    study = load_study(QUICK, ["generators.all.transfer_discriminator=false"])
+    assert not study.generators.transfer.transfer_discriminator
     assert StudyConfig.of(study.model_dump(mode="json")) == study
 
 
@@ -151,7 +157,7 @@ def test_what_is_turned_in_the_dashboard_ends_in_the_study():
     }
     changed = turned(study.model_dump(mode="json"), before | changes)
     assert changes["classifier"]["epochs"] == 1.0  # and what was given stays as it was
-    assert (changed.classes, changed.gans.simple.epochs, changed.seeds) == (["sick", "well"], 7, [4])
+    assert (changed.classes, changed.generators.simple.epochs, changed.seeds) == (["sick", "well"], 7, [4])
     assert (changed.arms, changed.split.seed, changed.classifier.lr) == (["original"], 77, 0.5)
     assert changed.classifier.epochs == study.classifier.epochs  # a number of its own overrules that in its section
     assert turned(study.model_dump(mode="json"), before) == study
@@ -159,9 +165,9 @@ def test_what_is_turned_in_the_dashboard_ends_in_the_study():
 
 @pytest.mark.parametrize("text", ["1e-3", "1E-3", "+.1e-2", "1.e-3", "0.001", "10e-4"])
 def test_a_number_may_have_an_exponent_and_no_point(text, tmp_path):
-    (tmp_path / "study.yaml").write_text(f"{{classifier: {{lr: {text}}}, gans: {{simple: {{ema_half_life: 1e3}}}}}}")
+    (tmp_path / "study.yaml").write_text(f"classifier: {{lr: {text}}}\ngenerators: {{simple: {{ema_half_life: 1e3}}}}")
     for study in (load_study(tmp_path / "study.yaml"), load_study(QUICK, [f"classifier.lr={text}"])):
-        assert (study.classifier.lr, study.gans.simple.ema_half_life) == (0.001, 1000)
+        assert (study.classifier.lr, study.generators.simple.ema_half_life) == (0.001, 1000)
 
 
 def test_whole_numbers_that_an_engine_made_floats_of_are_numbers_again():
@@ -171,5 +177,5 @@ def test_whole_numbers_that_an_engine_made_floats_of_are_numbers_again():
 
 def test_every_setting_can_be_listed_with_its_value_and_source():
     rows = {row["name"]: row for row in settings_of(load_study(QUICK))}
-    assert rows["gans.simple.epochs"]["value"] == 60
+    assert rows["generators.simple.epochs"]["value"] == 60
     assert all(row["meaning"] and row["source"] for row in rows.values())

@@ -21,9 +21,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from syntrial import __version__
-from syntrial.cnns import CNNS
+from syntrial.classifiers.cnn import CNNS
 from syntrial.config import CnnConfig, GanConfig, IngestConfig, StudyConfig, load_study, settings_of
-from syntrial.gans import GANS, LOSSES
+from syntrial.generators import GANS, LOSSES
 from syntrial.reading.layouts import LAYOUTS
 
 ROOT = Path(__file__).parents[1]

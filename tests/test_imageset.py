@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from builders import CLASSES, drawn_set, pictures, real_set, write
 
-from syntrial import atomic
 from syntrial.errors import DataError, LeakError
 from syntrial.imageset import REAL, ImageSet, Row, Writer, refuse_leaks, sha256_of
+from syntrial.store import atomic
 
 ROWS = [Row("", "normal", "a", file="1"), Row("", "normal", "b", file="2"), Row("", "pneumonia", "c", file="3")]
 

@@ -92,7 +92,7 @@ def on_a_terminal(code: str, **extra: str) -> str:
 
 
 def test_a_box_says_when_it_starts_how_far_it_is_and_how_it_ended(folder: Path, clock: Clock) -> None:
-    with Progress("train_gan", total=100, **GAN, clock=clock) as progress:
+    with Progress("train_generator", total=100, **GAN, clock=clock) as progress:
         clock.now_s += 4
         progress.update(40, loss_g=0.7)
         progress.update(100, loss_g=0.6)
@@ -105,17 +105,17 @@ def test_a_box_says_when_it_starts_how_far_it_is_and_how_it_ended(folder: Path, 
 
 
 def test_a_file_is_named_after_its_box_and_process(folder: Path) -> None:
-    with Progress("train_cnn", total=1, protocol="held_out", label="Viral Pneumonia/COVID", seed=0):
+    with Progress("train_classifier", total=1, protocol="held_out", label="Viral Pneumonia/COVID", seed=0):
         pass
     assert [path.name for path in folder.iterdir()] == [
-        f"train_cnn-held_out-Viral-Pneumonia-COVID-0-{os.getpid()}.jsonl"
+        f"train_classifier-held_out-Viral-Pneumonia-COVID-0-{os.getpid()}.jsonl"
     ]
 
 
 def test_a_loop_that_calls_all_the_time_writes_once_a_second_and_loses_nothing(
     folder: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Progress("train_gan", total=1_000, clock=clock) as progress:
+    with Progress("train_generator", total=1_000, clock=clock) as progress:
         for shown in range(1, 1_001):
             clock.now_s += 1 / 128
             progress.update(shown, loss_g=float(shown))
@@ -127,13 +127,13 @@ def test_a_loop_that_calls_all_the_time_writes_once_a_second_and_loses_nothing(
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
 def test_a_number_that_is_not_finite_is_null(folder: Path, number: float) -> None:
-    with Progress("train_gan", total=1) as progress:
+    with Progress("train_generator", total=1) as progress:
         progress.update(1, loss_d=number)
     assert events(folder)[-1].numbers == {"loss_d": None}
 
 
 def test_speed_counts_what_this_run_did_not_what_was_there_before(folder: Path, clock: Clock) -> None:
-    with Progress("train_gan", total=1_000, clock=clock) as progress:
+    with Progress("train_generator", total=1_000, clock=clock) as progress:
         progress.skip_to(900)
         clock.now_s += 5
         progress.update(950)
@@ -142,22 +142,22 @@ def test_speed_counts_what_this_run_did_not_what_was_there_before(folder: Path, 
 
 
 def test_a_cut_training_says_from_where_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress("train_gan", total=1_000, **GAN) as progress:
+    with Progress("train_generator", total=1_000, **GAN) as progress:
         progress.skip_to(0)
         progress.skip_to(900)
     told = capsys.readouterr().err.splitlines()
-    assert told[1:-1] == ["train_gan held out simple/normal: goes on from 90%"]
+    assert told[1:-1] == ["train_generator held out simple/normal: goes on from 90%"]
 
 
 def test_the_newest_numbers_stay_until_there_are_newer_ones(folder: Path, clock: Clock) -> None:
-    with Progress("train_cnn", total=2, clock=clock) as progress:
+    with Progress("train_classifier", total=2, clock=clock) as progress:
         progress.update(1, loss=0.5)
         progress.update(2)
     assert events(folder)[-1].numbers == {"loss": 0.5}
 
 
 def test_speed_is_that_of_late_and_at_the_end_that_of_the_whole(folder: Path, clock: Clock) -> None:
-    with Progress("train_gan", total=1_300, clock=clock) as progress:
+    with Progress("train_generator", total=1_300, clock=clock) as progress:
         for second in range(1, 101):
             clock.now_s += 1
             progress.update(10 * second if second <= 50 else 500 + 16 * (second - 50))
@@ -166,7 +166,7 @@ def test_speed_is_that_of_late_and_at_the_end_that_of_the_whole(folder: Path, cl
 
 
 def test_a_failure_is_told_in_one_line_and_goes_on_up(folder: Path) -> None:
-    with pytest.raises(TrainingError), Progress("train_gan", total=1):
+    with pytest.raises(TrainingError), Progress("train_generator", total=1):
         raise TrainingError("the losses are\nnot finite")
     assert (events(folder)[-1].state, events(folder)[-1].error) == ("failed", "the losses are not finite")
 
@@ -183,29 +183,29 @@ def test_progress_that_cannot_be_written_does_not_stop_a_training(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("SYNTRIAL_PROGRESS", str(tmp_path / "file" / "progress"))
-    with Progress("train_gan", total=1) as progress:
+    with Progress("train_generator", total=1) as progress:
         progress.update(1)
     said = capsys.readouterr().err
     assert said.count("progress is no longer shown (JsonLines)") == 1
-    assert "train_gan: done" in said
+    assert "train_generator: done" in said
 
 
 def test_without_a_terminal_there_is_a_line_each_ten_seconds(capsys: pytest.CaptureFixture[str], clock: Clock) -> None:
-    with Progress("train_gan", total=4_000, **GAN, clock=clock) as progress:
+    with Progress("train_generator", total=4_000, **GAN, clock=clock) as progress:
         for second in range(1, 20):
             clock.now_s = second
             progress.update(200 * second, loss_g=0.5)
     assert capsys.readouterr().err.splitlines() == [
-        "train_gan held out simple/normal: 4,000 images",
-        "train_gan held out simple/normal: 50%, 10 s left, 200 images/s, loss_g 0.5",
-        "train_gan held out simple/normal: done in 19 s, 200 images/s, loss_g 0.5",
+        "train_generator held out simple/normal: 4,000 images",
+        "train_generator held out simple/normal: 50%, 10 s left, 200 images/s, loss_g 0.5",
+        "train_generator held out simple/normal: done in 19 s, 200 images/s, loss_g 0.5",
     ]
 
 
 BOX = """
 import time
 from syntrial.progress import Progress
-with Progress("train_gan", total=10, label="[normal]") as progress:
+with Progress("train_generator", total=10, label="[normal]") as progress:
     for shown in range(1, 11):
         time.sleep(0.05)
         progress.update(shown, loss_g=0.25)
@@ -214,8 +214,8 @@ with Progress("train_gan", total=10, label="[normal]") as progress:
 
 def test_on_a_terminal_there_is_a_bar_with_the_newest_numbers() -> None:
     seen = on_a_terminal(BOX)
-    assert re.search(r"train_gan \[normal\] \S+ +[1-9]\d% .* left, .* images/s, loss_g 0\.25", seen)
-    assert seen.rstrip().endswith("loss_g 0.25") and "train_gan [normal]: done in" in seen
+    assert re.search(r"train_generator \[normal\] \S+ +[1-9]\d% .* left, .* images/s, loss_g 0\.25", seen)
+    assert seen.rstrip().endswith("loss_g 0.25") and "train_generator [normal]: done in" in seen
 
 
 def test_a_watched_box_draws_no_bar(tmp_path: Path) -> None:
@@ -224,15 +224,15 @@ def test_a_watched_box_draws_no_bar(tmp_path: Path) -> None:
 
 
 def test_a_terminal_that_cannot_move_its_cursor_gets_lines() -> None:
-    assert on_a_terminal(BOX, TERM="dumb").splitlines()[0] == "train_gan [normal]: 10 images"
+    assert on_a_terminal(BOX, TERM="dumb").splitlines()[0] == "train_generator [normal]: 10 images"
 
 
 def test_gauges_can_be_scraped_while_a_box_runs(port: int, clock: Clock) -> None:
-    with Progress("train_gan", total=10, **GAN, clock=clock) as progress:
+    with Progress("train_generator", total=10, **GAN, clock=clock) as progress:
         clock.now_s += 2
         progress.update(5, loss_g=0.75, loss_d=float("nan"), val_loss=0.25, gradient_g=2.0)
         page = scrape(f"http://127.0.0.1:{port}/metrics")
-    where = 'arm="",box="train_gan",class="normal",kind="simple"'
+    where = 'arm="",box="train_generator",class="normal",kind="simple"'
     assert f'syntrial_step{{{where},of="",protocol="held_out",seed=""}} 5.0' in page
     assert f'syntrial_progress_ratio{{{where},of="",protocol="held_out",seed=""}} 0.5' in page
     assert f'syntrial_loss{{{where},of="g",protocol="held_out",seed=""}} 0.75' in page
@@ -243,7 +243,7 @@ def test_gauges_can_be_scraped_while_a_box_runs(port: int, clock: Clock) -> None
 
 
 def test_a_taken_port_is_a_warning_and_another_port(port: int, capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", port)), Progress("train_cnn", total=10, arm="original"):
+    with socket.create_server(("127.0.0.1", port)), Progress("train_classifier", total=10, arm="original"):
         said = re.search(rf"warning: port {port} is taken; gauges are at (\S+)", capsys.readouterr().err)
         assert said and 'syntrial_step{arm="original"' in scrape(said[1])
 
@@ -251,7 +251,7 @@ def test_a_taken_port_is_a_warning_and_another_port(port: int, capsys: pytest.Ca
 def test_something_else_than_a_port_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYNTRIAL_METRICS_PORT", "tcp://10.0.0.7:9100")
     with pytest.raises(ConfigError, match=r"SYNTRIAL_METRICS_PORT is 'tcp://10.0.0.7:9100'; it needs a port"):
-        Progress("train_gan", total=1)
+        Progress("train_generator", total=1)
 
 
 @pytest.fixture
@@ -277,11 +277,11 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
 
 def test_each_box_pushes_its_own_last_gauges_when_it_ends(gateway: dict[str, str]) -> None:
     for seed in (0, 1):
-        with Progress("train_cnn", total=10, arm="original", seed=seed) as progress:
+        with Progress("train_classifier", total=10, arm="original", seed=seed) as progress:
             progress.update(10, accuracy_val=0.5 + seed / 4)
         assert len(gateway) == seed + 1
     place = next(path for path in gateway if "/seed/1" in path)
-    assert re.match("/metrics/job/syntrial/", place) and {"box/train_cnn", "arm/original"} <= set(
+    assert re.match("/metrics/job/syntrial/", place) and {"box/train_classifier", "arm/original"} <= set(
         re.findall(r"(?:box|arm)/\w+", place)
     )
     assert re.search(r'syntrial_accuracy{.*of="val".*seed="1"} 0\.75', gateway[place])
@@ -289,7 +289,7 @@ def test_each_box_pushes_its_own_last_gauges_when_it_ends(gateway: dict[str, str
 
 
 def test_a_failed_box_is_pushed_as_failed(gateway: dict[str, str]) -> None:
-    with pytest.raises(TrainingError), Progress("train_gan", total=10):
+    with pytest.raises(TrainingError), Progress("train_generator", total=10):
         raise TrainingError("collapsed")
     assert re.search(r"syntrial_failed{.*} 1\.0", "".join(gateway.values()))
 
@@ -299,7 +299,7 @@ def test_a_gateway_that_is_not_there_is_one_warning(
     gateway_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SYNTRIAL_PUSHGATEWAY", gateway_url)
-    with Progress("train_gan", total=1):
+    with Progress("train_generator", total=1):
         pass
     said = capsys.readouterr().err
     assert said.count("warning: the gauges were not pushed") == 1
@@ -309,7 +309,7 @@ def test_a_gateway_that_is_not_there_is_one_warning(
 ENDLESS = """
 import os, time
 from syntrial.progress import Progress
-with Progress("train_gan", total=0) as progress:
+with Progress("train_generator", total=0) as progress:
     for shown in range(2_000):
         time.sleep(0.05)
         progress.update(shown)
@@ -352,7 +352,7 @@ def test_a_later_watcher_does_not_keep_an_orphan_alive(folder: Path) -> None:
 
 
 def test_a_box_that_is_watched_goes_on(folder: Path, clock: Clock) -> None:
-    with watching(folder), Progress("train_gan", total=2, clock=clock) as progress:
+    with watching(folder), Progress("train_generator", total=2, clock=clock) as progress:
         for shown in (1, 2):
             clock.now_s += 2
             progress.update(shown)
@@ -376,10 +376,10 @@ def test_durations_are_for_people(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("labels", "name"),
     [
-        ({}, "train_cnn"),
-        ({"protocol": "as_printed", "kind": "simple", "label": "normal"}, "train_cnn as printed simple/normal"),
-        ({"protocol": "held_out", "arm": "original", "seed": "0"}, "train_cnn held out original seed 0"),
+        ({}, "train_classifier"),
+        ({"protocol": "as_printed", "kind": "simple", "label": "normal"}, "train_classifier as printed simple/normal"),
+        ({"protocol": "held_out", "arm": "original", "seed": "0"}, "train_classifier held out original seed 0"),
     ],
 )
 def test_a_box_has_a_name_for_people(labels: dict[str, str], name: str) -> None:
-    assert name_of("train_cnn", labels) == name
+    assert name_of("train_classifier", labels) == name

@@ -168,7 +168,7 @@ def test_the_same_study_gives_the_same_results_bit_for_bit(made, tmp_path):
 def test_everything_it_rests_on_is_recorded_by_digest(made):
     about = json.loads((made[0] / "about.json").read_text())
     verbs = [parent["verb"] for parent in about["parents"]]
-    assert (about["verb"], verbs.count("pool"), verbs.count("train_cnn")) == ("report", 2, 2 * len(ARMS) + 1)
+    assert (about["verb"], verbs.count("pool"), verbs.count("train_classifier")) == ("report", 2, 2 * len(ARMS) + 1)
     assert all(parent["digest"] for parent in about["parents"])
 
 
@@ -223,8 +223,8 @@ OTHERS = {
     "classes": ({"classes": ["normal", "sick"]}, r"pooled: classes was \['normal', 'pneumonia'\], and the study says"),
     "split": ({"split": {"seed": 7}}, "pooled: split.seed was 0, and the study says 7"),
     "generators": (
-        {"gans": {"transfer": {"lr": 0.5}}},
-        "generator transfer/normal: gans.transfer.lr was 0.0002, and the study says 0.5",
+        {"generators": {"transfer": {"lr": 0.5}}},
+        "generator transfer/normal: generators.transfer.lr was 0.0002, and the study says 0.5",
     ),
     "draws": ({"images_per_class": 21}, "generator simple/normal: images_per_class was 20, and the study says 21"),
     "classifier": ({"classifier": {"lr": 0.5}}, "original: classifier.lr was 0.001, and the study says 0.5"),

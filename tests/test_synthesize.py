@@ -11,7 +11,7 @@ from syntrial.config import GanConfig
 from syntrial.errors import ConfigError, DataError
 from syntrial.imageset import ImageSet
 from syntrial.synthesize import BATCH, synthesize
-from syntrial.train_gan import train_gan
+from syntrial.train_generator import train_generator
 
 CONFIG = GanConfig(width=4, latent=8, batch=8, epochs=4, ema_half_life=10, collapse_below=0)
 
@@ -21,9 +21,11 @@ def generators(tmp_path_factory):
     """A generator of one class, and a conditional one of both."""
     folder = tmp_path_factory.mktemp("generators")
     real_set(folder / "xrays", 10)
-    train_gan(folder / "xrays", folder / "one", kind="simple", label="pneumonia", config=CONFIG)
+    train_generator(folder / "xrays", folder / "one", kind="simple", label="pneumonia", config=CONFIG)
     conditional = CONFIG.model_copy(update={"conditional": True})
-    train_gan(folder / "xrays", folder / "both", kind="transfer", label="*", config=conditional, start=folder / "one")
+    train_generator(
+        folder / "xrays", folder / "both", kind="transfer", label="*", config=conditional, start=folder / "one"
+    )
     return folder
 
 
@@ -78,7 +80,7 @@ def test_the_set_tells_how_its_generator_was_trained(generators, tmp_path):
     trained = json.loads((generators / "one" / "about.json").read_text(encoding="utf-8"))
     assert about["generator"].items() <= trained.items() and about["generator"]["machines"] == trained["machines"] != []
     assert about["generator"]["name"] == "simple/pneumonia" and "config" in about["generator"]
-    assert about["parents"] == [{"verb": "train_gan", "name": "simple/pneumonia", "digest": trained["digest"]}]
+    assert about["parents"] == [{"verb": "train_generator", "name": "simple/pneumonia", "digest": trained["digest"]}]
 
 
 @pytest.mark.parametrize("count", [0, -1])

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from syntrial import __version__, atomic
+from syntrial import __version__
 from syntrial.errors import ConfigError, DataError, SyntrialError
+from syntrial.store import atomic
 
 if TYPE_CHECKING:
     from syntrial.config import StudyConfig
@@ -151,7 +152,7 @@ def _run_split(flags: Flags) -> Numbers:
 
 
 def _train_gan(verbs: Any) -> None:
-    parser = _add(verbs, "train-gan", "image set -> generator of one class", _run_train_gan, "gans.KIND.*")
+    parser = _add(verbs, "train-generator", "image set -> generator of one class", _run_train_gan, "generators.KIND.*")
     parser.add_argument("images", help="image set")
     parser.add_argument("out", help="folder to write")
     parser.add_argument("--kind", choices=("faces", "simple", "transfer"), required=True)
@@ -160,15 +161,17 @@ def _train_gan(verbs: Any) -> None:
 
 
 def _run_train_gan(flags: Flags) -> Numbers:
-    from syntrial.train_gan import train_gan
+    from syntrial.train_generator import train_generator
 
-    config = getattr(_study(flags).gans, flags.kind)
-    return train_gan(flags.images, flags.out, kind=flags.kind, label=flags.label, config=config, start=flags.start)
+    config = getattr(_study(flags).generators, flags.kind)
+    return train_generator(
+        flags.images, flags.out, kind=flags.kind, label=flags.label, config=config, start=flags.start
+    )
 
 
 def _synthesize(verbs: Any) -> None:
     parser = _add(verbs, "synthesize", "generator -> image set", _run_synthesize, "images_per_class")
-    parser.add_argument("generator", help="what train-gan wrote")
+    parser.add_argument("generator", help="what train-generator wrote")
     parser.add_argument("out", help="folder to write")
     parser.add_argument("--count", type=int, help="images of each class (default: the study's images_per_class)")
 
@@ -194,7 +197,7 @@ def _run_pool(flags: Flags) -> Numbers:
 
 def _train_cnn(verbs: Any) -> None:
     heeded = "seeds, classifier.*, conventional.*"
-    parser = _add(verbs, "train-cnn", "pooled set + arm -> classifiers, curves, scores", _run_train_cnn, heeded)
+    parser = _add(verbs, "train-classifier", "pooled set + arm -> classifiers, curves, scores", _run_train_cnn, heeded)
     parser.add_argument("images", help="image set that pool wrote; held out and without generated images, split")
     parser.add_argument("out", help="folder to write")
     parser.add_argument("--arm", default="original", help="a key of syntrial.arms.ARMS (default: %(default)s)")
@@ -202,10 +205,10 @@ def _train_cnn(verbs: Any) -> None:
 
 
 def _run_train_cnn(flags: Flags) -> Numbers:
-    from syntrial.train_cnn import train_cnn
+    from syntrial.train_classifier import train_classifier
 
     study = _study(flags, seeds=flags.seeds)
-    return train_cnn(
+    return train_classifier(
         flags.images,
         flags.out,
         arm=flags.arm,
@@ -220,7 +223,9 @@ def _report(verbs: Any) -> None:
     parser.add_argument("out", help="folder to write")
     for protocol in ("as-printed", "held-out"):
         scores, images = f"--{protocol}", f"--{protocol}-images"
-        parser.add_argument(scores, nargs="+", required=True, metavar="SCORES", help="what train-cnn wrote, each arm's")
+        parser.add_argument(
+            scores, nargs="+", required=True, metavar="SCORES", help="what train-classifier wrote, each arm's"
+        )
         parser.add_argument(images, required=True, metavar="SET", help="the pooled set that they were trained on")
     parser.add_argument("--full-size", metavar="SCORES", help="those of arm original on images at full size")
 
@@ -259,7 +264,7 @@ def _buckets(verbs: Any) -> None:
 
 
 def _run_buckets(flags: Flags) -> Numbers:
-    from syntrial.buckets import make_buckets
+    from syntrial.store.buckets import make_buckets
 
     return make_buckets(flags.uris, flags.checkpoint_days)
 
@@ -277,7 +282,7 @@ def _prune(verbs: Any) -> None:
 
 
 def _run_prune(flags: Flags) -> Numbers:
-    from syntrial.checkpoint import prune
+    from syntrial.training.checkpoint import prune
 
     return {"pruned": float(len(prune(flags.older_than_days, flags.folder, flags.uri)))}
 

@@ -189,7 +189,7 @@ class GanConfig(Config):
     """One generator and how long it learns."""
 
     architecture: Literal["dcgan"] = setting(
-        "dcgan", "a key of syntrial.gans.GANS", UNSAID + "; the usual simple GAN of its time"
+        "dcgan", "a key of syntrial.generators.GANS", UNSAID + "; the usual simple GAN of its time"
     )
     epochs: int = setting(200, "passes over the real images", PAPER + ", section 2.2", ge=1)
     latent: int = setting(100, "numbers a generated image starts from", UNSAID + "; Radford et al. 2016", ge=1, le=4096)
@@ -204,7 +204,7 @@ class GanConfig(Config):
         "batch", "inside the discriminator", UNSAID + "; Radford et al. 2016"
     )
     loss: Literal["non_saturating", "hinge", "wgan_gp"] = setting(
-        "non_saturating", "a key of syntrial.gans.LOSSES", UNSAID + "; Goodfellow et al. 2014"
+        "non_saturating", "a key of syntrial.generators.LOSSES", UNSAID + "; Goodfellow et al. 2014"
     )
     gradient_penalty: float = setting(10.0, "weight; wgan_gp only", "Gulrajani et al. 2017", ge=0)
     lr: float = setting(
@@ -275,7 +275,7 @@ class GanConfig(Config):
 TRANSFERS_ONLY = ("transfer_discriminator",)  # settings of a generator that continues another
 
 
-class GansConfig(Config):
+class GeneratorsConfig(Config):
     """The generators of a study. What stands under `all` holds for each of them unless it says otherwise."""
 
     faces: GanConfig = Field(default_factory=GanConfig)
@@ -319,7 +319,7 @@ class GansConfig(Config):
             here, there = getattr(self.transfer, name), getattr(self.faces, name)
             if here != there:
                 raise ValueError(
-                    f"gans.transfer.{name} is {here!r} and gans.faces.{name} is {there!r}; "
+                    f"generators.transfer.{name} is {here!r} and generators.faces.{name} is {there!r}; "
                     "a transfer continues the faces' networks, so they must be equal"
                 )
 
@@ -328,7 +328,7 @@ class CnnConfig(Config):
     """The classifier, the same for every arm."""
 
     architecture: Literal["cnn"] = setting(
-        "cnn", "a key of syntrial.cnns.CNNS", UNSAID + "; pooled at the end, so any side fits"
+        "cnn", "a key of syntrial.classifiers.cnn.CNNS", UNSAID + "; pooled at the end, so any side fits"
     )
     width: int = setting(32, "channels of the first block; doubled twice", UNSAID, ge=4, le=1024)
     dropout: float = setting(0.3, "share of the features hidden while training", UNSAID, ge=0, lt=1)
@@ -389,7 +389,7 @@ class StudyConfig(Config):
     ingest: IngestConfig = Field(default_factory=IngestConfig)
     split: SplitConfig = Field(default_factory=SplitConfig)
     conventional: AugmentConfig = Field(default_factory=AugmentConfig)
-    gans: GansConfig = Field(default_factory=GansConfig)
+    generators: GeneratorsConfig = Field(default_factory=GeneratorsConfig)
     classifier: CnnConfig = Field(default_factory=CnnConfig)
     resize_check: ResizeConfig = Field(default_factory=ResizeConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
@@ -406,7 +406,7 @@ class StudyConfig(Config):
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names something twice: {getattr(self, name)}")
         if any(ARMS[arm].generator == "transfer" for arm in self.arms):
-            self.gans.refuse_unlike_networks()
+            self.generators.refuse_unlike_networks()
         if "original" not in self.arms:
             raise ValueError("arms lacks 'original', which every other arm is measured against")
         if min(self.seeds) < 0:
@@ -429,7 +429,7 @@ def same_name(label: str) -> str:
 
 
 def load_study(path: str | Path, changes: list[str] | None = None) -> StudyConfig:
-    """The study in a YAML file ("": all defaults), with changes such as "gans.simple.epochs=5" on top.
+    """The study in a YAML file ("": all defaults), with changes such as "generators.simple.epochs=5" on top.
 
     Raises:
         ConfigError: no such file, not YAML, or a setting that is misspelt, impossible or contradicts another.
@@ -441,7 +441,7 @@ def load_study(path: str | Path, changes: list[str] | None = None) -> StudyConfi
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a name that stands twice in a section: of two `gans:` YAML would forget the first without a word."""
+    """Refuses a name that appears twice in a section: YAML would silently drop the first of two `generators:`."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names: list[Any] = []
@@ -487,18 +487,18 @@ TURNED = {
     "classes": "classes",
     "ingest_settings": "ingest",
     "split_settings": "split",
-    "faces_gan": "gans.faces",
-    "simple_gan": "gans.simple",
-    "transfer_gan": "gans.transfer",
+    "faces_gan": "generators.faces",
+    "simple_gan": "generators.simple",
+    "transfer_gan": "generators.transfer",
     "conventional": "conventional",
     "classifier": "classifier",
     "side": "side",
     "arms": "arms",
     "seeds": "seeds",
     "images_per_class": "images_per_class",
-    "faces_epochs": "gans.faces.epochs",
-    "simple_epochs": "gans.simple.epochs",
-    "transfer_epochs": "gans.transfer.epochs",
+    "faces_epochs": "generators.faces.epochs",
+    "simple_epochs": "generators.simple.epochs",
+    "transfer_epochs": "generators.transfer.epochs",
     "classifier_epochs": "classifier.epochs",
 }
 
@@ -543,7 +543,7 @@ def settings_of(config: Config, prefix: str = "") -> list[dict[str, Any]]:
 def _apply(content: dict[str, Any], change: str) -> None:
     name, equals, text = change.partition("=")
     if not equals or not name:
-        raise ConfigError(f"--set {change!r} is not of the form NAME=VALUE, such as gans.simple.epochs=5")
+        raise ConfigError(f"--set {change!r} is not of the form NAME=VALUE, such as generators.simple.epochs=5")
     *sections, last = name.split(".")
     for section in sections:
         content = content.setdefault(section, {})
@@ -556,8 +556,8 @@ def _apply(content: dict[str, Any], change: str) -> None:
 
 
 def _told_once(problems: Sequence[Any]) -> list[Any]:
-    """What stands under gans.all is wrong in several generators, and is one mistake."""
-    kinds = list(GansConfig.model_fields)
+    """What stands under generators.all is wrong in several generators, and is one mistake."""
+    kinds = list(GeneratorsConfig.model_fields)
     alike: dict[tuple[Any, str], list[Any]] = {}
     for problem in problems:
         shared = tuple("all" if part in kinds and place == 1 else part for place, part in enumerate(problem["loc"]))
@@ -605,4 +605,4 @@ def _section(cls: type[Config], path: tuple[Any, ...]) -> tuple[str, list[str]]:
         # One of a list, or one of its own settings.
         current = get_args(current)[0] if isinstance(part, int) else current.model_fields[part].annotation
     names = list(current.model_fields)
-    return ".".join(map(str, path)), names + (["all"] if current is GansConfig else [])
+    return ".".join(map(str, path)), names + (["all"] if current is GeneratorsConfig else [])

@@ -8,10 +8,10 @@ import hashlib
 import os
 from pathlib import Path
 
-from syntrial import storage
 from syntrial.errors import DataError
-from syntrial.places import place_of
 from syntrial.reading.layouts import is_manifest, listed, system_file
+from syntrial.store import transfer
+from syntrial.store.uris import place_of
 
 
 def digest(*uris: str | Path) -> tuple[str, ...]:
@@ -46,11 +46,11 @@ def _now(uri: str | Path) -> str:
 
 
 def _content(uri: str | Path) -> str:
-    path = None if storage.is_remote(uri) else Path(place_of(uri).key)
+    path = None if transfer.is_remote(uri) else Path(place_of(uri).key)
     if path is None or not is_manifest(path):
-        return storage.digest(uri, system_file)
+        return transfer.digest(uri, system_file)
     files = [(candidate.file.name, path.parent / candidate.file.at) for candidate in listed(path)]
-    return storage.digest_of([("", path), *files])
+    return transfer.digest_of([("", path), *files])
 
 
 def _salt() -> str:
@@ -60,10 +60,10 @@ def _salt() -> str:
 
 def _generation(uris: tuple[str | Path, ...]) -> str:
     store = os.environ.get("SYNTRIAL_CHECKPOINT_URI", "")
-    is_asked = storage.is_remote(store or ".") and any(storage.is_remote(uri) for uri in uris if str(uri))
+    is_asked = transfer.is_remote(store or ".") and any(transfer.is_remote(uri) for uri in uris if str(uri))
     if not is_asked:
         return ""
-    from syntrial.generation import generation  # with what speaks to object stores, which local data do without
+    from syntrial.store.token import generation
 
     word = generation(store)
     return f"-{word}" if word else ""

@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from syntrial import atomic
 from syntrial.imageset import COLUMNS, REAL, ImageSet, Pixels, Row, about_parent
-from syntrial.places import parts_of
 from syntrial.progress import Progress
+from syntrial.store import atomic
+from syntrial.store.uris import parts_of
 
 CHUNK = 256  # images in memory at once
 

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from syntrial import atomic
 from syntrial.errors import DataError, LeakError
+from syntrial.store import atomic
 
 COLUMNS = ("sha256", "label", "group", "source", "split", "file")
 SPLITS = ("", "train", "val", "test", "external")  # "" where a set is not divided, or a row belongs to no part

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from syntrial import atomic, storage
 from syntrial.config import IngestConfig
 from syntrial.errors import DataError
 from syntrial.imageset import Row, Writer
@@ -33,6 +32,7 @@ from syntrial.reading.ledger import Record
 from syntrial.reading.spool import Spool
 from syntrial.reading.twins import settle
 from syntrial.reading.workers import take_all
+from syntrial.store import atomic, transfer
 
 IMAGES = "images"  # the set that a study divides; what others are called goes before their groups
 TABLE = "ingest.csv"
@@ -97,8 +97,8 @@ def ingest(
 def _found(data: str | Path, classes: list[str], config: IngestConfig, scratch: Path) -> Found:
     if not str(data):
         return Found("none", Store(Path()), [], [])
-    source = storage.fetch(data, scratch)
-    if storage.is_remote(data) and is_manifest(source):
+    source = transfer.fetch(data, scratch)
+    if transfer.is_remote(data) and is_manifest(source):
         raise DataError(f"{data} is a manifest alone; give the prefix it lies under, and call it manifest.csv")
     return find(source, classes, config, scratch)
 

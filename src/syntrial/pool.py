@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from syntrial import atomic
 from syntrial.config import SplitConfig
 from syntrial.errors import DataError
 from syntrial.imageset import REAL, ImageSet, Lineage, Row, Writer, about_parent, refuse_leaky_parts
 from syntrial.progress import Progress
-from syntrial.seeds import uniform_for
+from syntrial.store import atomic
+from syntrial.training.seeds import uniform_for
 
 
 def pool(

@@ -3,7 +3,7 @@
 Where it is shown is set by the place a box runs in, through environment variables:
 
     SYNTRIAL_PROGRESS      folder; each box appends to a file of JSON lines in it (one Event a line), and draws no bar,
-                           because whoever set the folder watches it (pipelines/watch.py)
+                           because whoever set the folder watches it (pipelines/local/watch.py)
     SYNTRIAL_METRICS_PORT  gauges are served there (the next free port when it is taken), on SYNTRIAL_METRICS_HOST
                            (127.0.0.1 unless set)
     SYNTRIAL_PUSHGATEWAY   URL of a Prometheus Pushgateway; a box pushes its last gauges there when it ends
@@ -105,7 +105,7 @@ class Event:
 class Progress:
     """Tells how far a box is, for as long as the block runs.
 
-    with Progress("train_gan", total=images, protocol="held_out", kind="simple", label="normal") as progress:
+    with Progress("train_generator", total=images, protocol="held_out", kind="simple", label="normal") as progress:
         progress.update(shown, loss_g=..., loss_d=...)
 
     Args:
@@ -344,7 +344,7 @@ def draws_bars(out: TextIO) -> bool:
 
 
 def name_of(box: str, labels: dict[str, str]) -> str:
-    """A box for people, such as "train_gan held out simple/normal"."""
+    """A box for people, such as "train_generator held out simple/normal"."""
     which = "/".join(filter(None, (labels.get(key) for key in ("kind", "label", "arm"))))
     seed = f"seed {labels['seed']}" if labels.get("seed") else ""
     return " ".join(filter(None, (box, labels.get("protocol", "").replace("_", " "), which, seed)))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from syntrial import __version__, atomic
+from syntrial import __version__
 from syntrial.config import StudyConfig
 from syntrial.imageset import ImageSet, about_parent
 from syntrial.progress import Progress
@@ -16,6 +16,7 @@ from syntrial.reporting.outcomes import Outcome, gathered, refuse_other_settings
 from syntrial.reporting.page import Picture, document
 from syntrial.reporting.results import Results, flat, judged, results_of
 from syntrial.reporting.sections import all_sections, opening
+from syntrial.store import atomic
 
 
 def report(
@@ -60,7 +61,7 @@ def report(
     if full:
         refuse_other_settings(whole, full, whole.resize_check.full_side)
     results = results_of(whole, outcomes, images, full)
-    from syntrial.reporting.figures import draw_all  # matplotlib takes half a second, of which a refusal needs none
+    from syntrial.reporting.figures import draw_all
 
     with Progress("report", total=0, unit="pages"), atomic.new_folder(out) as draft:
         (draft / "figures").mkdir()

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from syntrial import atomic
 from syntrial.config import SplitConfig
 from syntrial.errors import ConfigError, DataError, LeakError
 from syntrial.imageset import ImageSet, Row, Writer, about_parent, refuse_leaky_parts
 from syntrial.progress import Progress
 from syntrial.reading.twins import shared_pictures
-from syntrial.seeds import uniform_for
+from syntrial.store import atomic
+from syntrial.training.seeds import uniform_for
 
 PROTOCOLS = ("as_printed", "held_out")
 PARTS = {"as_printed": ("train",), "held_out": ("train", "val", "test")}

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from syntrial import atomic, machine
-from syntrial.batches import as_grey
 from syntrial.errors import ConfigError
-from syntrial.generators import ALL, Generator
+from syntrial.generators.trained import ALL, Generator
 from syntrial.imageset import Row, Writer, about_parent, sha256_of
 from syntrial.progress import Progress
+from syntrial.store import atomic
+from syntrial.training import machine
+from syntrial.training.batches import as_grey
 
 BATCH = 64  # images drawn at once; part of what makes the bits, so no setting
 

@@ -17,8 +17,8 @@ from kubeflow_runs import NAMESPACE, PLACE, Run, known, look_at, wait_for
 from local_runs import SMOKE, TINY, settings
 
 from components.digest import digest
-from pipelines.images import image_of
-from pipelines.place import Place, placed
+from pipelines.cluster.containers import image_of
+from pipelines.cluster.place import Place, placed
 
 STUDY = ("--study", SMOKE)
 # Makes every box new to a cache that other sessions have filled, and changes no number.
@@ -28,7 +28,7 @@ KILLED = settings(
     "name=killed",
     "arms=[original, simple_gan]",
     "images_per_class=5",
-    "gans.simple={epochs: 120, conditional: true}",  # so that there is time to kill it
+    "generators.simple={epochs: 120, conditional: true}",  # so that there is time to kill it
     "resize_check.full_side=0",
 )
 IN_NAMESPACE = ("--namespace", NAMESPACE)
@@ -143,7 +143,14 @@ def test_a_run_that_failed_goes_on_from_its_checkpoint_when_it_is_retried_in_the
     once = {**PLACE, "train": {**PLACE["train"], "retries": 0}}
     (tmp_path / "place.yaml").write_text(json.dumps(once), encoding="utf-8")
     before = kept(kubeflow)
-    words = (*STUDY, *KILLED, *FRESH, *settings("gans.simple.epochs=110"), "--gpus", "0")  # no other test's training
+    words = (
+        *STUDY,
+        *KILLED,
+        *FRESH,
+        *settings("generators.simple.epochs=110"),
+        "--gpus",
+        "0",
+    )  # no other test's training
     run = Run(kubeflow.pipelines("submit", *words, "--place", tmp_path / "place.yaml"))
     killed, _ = wait_for(lambda: learning(run, len(kept(kubeflow) - before)), run.told)
     lab.kubectl("exec", killed.pod, *IN_NAMESPACE, "--container=main", "--", "sh", "-c", "kill -KILL -1", check=False)

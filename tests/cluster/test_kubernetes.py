@@ -13,9 +13,9 @@ from minio import Minio
 from minio.error import S3Error
 from spaces import deploy, pod, script, space, undeploy, until
 
-from pipelines.compiled import compiled
-from pipelines.images import image_of
-from pipelines.place import load_place
+from pipelines.cluster.containers import image_of
+from pipelines.cluster.package import compiled
+from pipelines.cluster.place import load_place
 from syntrial.config import load_study
 
 SAMPLE = ROOT / "data" / "sample" / "xray"
@@ -43,15 +43,16 @@ INGEST = "syntrial ingest minio://syntrial/xrays /tmp/xrays --side 32"
 IMAGES = 24  # X-rays of each class in the store
 EPOCHS = 800
 TRAIN = f"""
-syntrial train-gan /tmp/xrays /tmp/generator --kind simple --label normal --set gans.simple.epochs={EPOCHS} \
-  --set gans.all.width=8 --set gans.all.batch=8 --set gans.all.collapse_below=0"""
+syntrial train-generator /tmp/xrays /tmp/generator --kind simple --label normal \
+  --set generators.simple.epochs={EPOCHS} \
+  --set generators.all.width=8 --set generators.all.batch=8 --set generators.all.collapse_below=0"""
 # The shell is the first process, which nobody in the pod can kill; the training is its child.
 TRAINING = f"""
 {INGEST}
 {TRAIN} &
 echo $! >/tmp/training
 wait $!
-tail -n 1 /tmp/progress/train_gan-*.jsonl
+tail -n 1 /tmp/progress/train_generator-*.jsonl
 cd /tmp/generator
 sha256sum *
 """
@@ -217,7 +218,7 @@ def ready(where):
 # Images
 
 
-@pytest.mark.parametrize("box", ["ingest", "train_gan"])
+@pytest.mark.parametrize("box", ["ingest", "train_generator"])
 def test_a_box_runs_as_nobody_in_particular_and_may_do_nothing_but_run(box, ours):
     name = f"facts-{box.replace('_', '-')}"
     ours.run(name, pod(image_of(box, lab.REGISTRY), f"python3 -c '{FACTS}'"))
@@ -228,7 +229,7 @@ def test_a_box_runs_as_nobody_in_particular_and_may_do_nothing_but_run(box, ours
         "new_privileges": False,
         "token": False,
         "writable": [],
-        "torch": box == "train_gan",
+        "torch": box == "train_generator",
         "pip": False,
     }
 
@@ -251,7 +252,7 @@ def training(name):
         "SYNTRIAL_PROGRESS": "/tmp/progress",
         "SYNTRIAL_DEVICE": "cpu",
     }
-    return pod(image_of("train_gan", lab.REGISTRY), TRAINING, places)
+    return pod(image_of("train_generator", lab.REGISTRY), TRAINING, places)
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +313,7 @@ def test_a_training_that_is_cut_goes_on_from_the_store_and_ends_bit_equal(cut, o
     cut(ours, name)
     log = ours.finished(name)
     assert ours.pod(name) != first and not pointer["final"]
-    assert re.search("train_gan simple/normal: goes on from [1-9]", log), log
+    assert re.search("train_generator simple/normal: goes on from [1-9]", log), log
     assert results(log) == results(uncut) and "generator.safetensors" in results(log)
     assert 8 * pointer["step"] - 2 <= images_found(log) < last_event(log)["total"]
     assert abs(images_found(uncut)) < 2
@@ -396,11 +397,11 @@ def where_it_is(space, name):
 
 
 def test_training_waits_for_a_node_with_a_free_gpu_and_goes_nowhere_else(placing, executors):
-    placing.create("Pod", "first", as_placed(executors["train-gan"]))
+    placing.create("Pod", "first", as_placed(executors["train-generator"]))
     assert "Insufficient nvidia.com/gpu" in where_it_is(placing, "first")
     with node("syntrial-gpus", "nvidia.com/gpu.present=true", "nvidia.com/gpu=present:NoSchedule") as gpus:
         until(lambda: placing.get("pod first", ".spec.nodeName") == gpus, lambda: where_it_is(placing, "first"))
-        placing.create("Pod", "second", as_placed(executors["train-cnn"]))
+        placing.create("Pod", "second", as_placed(executors["train-classifier"]))
         assert "Insufficient nvidia.com/gpu" in where_it_is(placing, "second")
 
 

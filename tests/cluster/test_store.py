@@ -7,11 +7,11 @@ import pytest
 from builders import real_set
 from cuts import begun, contents
 
-from syntrial.buckets import make_buckets
-from syntrial.checkpoint import Checkpoints
 from syntrial.config import GanConfig
-from syntrial.storage import open_store
-from syntrial.train_gan import train_gan
+from syntrial.store.buckets import make_buckets
+from syntrial.store.transfer import open_store
+from syntrial.train_generator import train_generator
+from syntrial.training.checkpoint import Checkpoints
 
 STUDIES = [0, 0, 0, 0, 0, 1, 2, 3, 4, 5]  # the seed of each: five do the same work, five their own
 CONFIG = GanConfig(width=4, latent=8, batch=8, epochs=16, ema_half_life=50, collapse_below=0)
@@ -35,7 +35,7 @@ def test_ten_studies_at_once_end_as_each_ends_alone_and_leave_its_last_state_in_
     studies = {tmp_path / f"study-{number}": seed for number, seed in enumerate(STUDIES)}
     with contextlib.ExitStack() as stack:
         running = [
-            begun(train_gan, training(out, seed), SYNTRIAL_CHECKPOINTS=f"{out}-kept", **shared)
+            begun(train_generator, training(out, seed), SYNTRIAL_CHECKPOINTS=f"{out}-kept", **shared)
             for out, seed in studies.items()
         ]
         for one in running:
@@ -57,5 +57,5 @@ def training(out, seed):
 
 def trained_alone(out, seed):
     """The files of a generator whose training has met nobody."""
-    train_gan(**training(out, seed))
+    train_generator(**training(out, seed))
     return contents(out)

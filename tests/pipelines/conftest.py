@@ -11,10 +11,10 @@ from local_runs import ROOT, SMALL, SMOKE, TINY
 from minio import Minio
 from object_server import SECRET, object_server
 
-from pipelines import client, submit
-from pipelines.compiled import compiled
-from pipelines.place import load_place
-from pipelines.submit import Prepared
+from pipelines.cluster import client, submit
+from pipelines.cluster.package import compiled
+from pipelines.cluster.place import load_place
+from pipelines.cluster.submit import Prepared
 from syntrial.config import load_study
 
 NOBODY = {"host": "", "namespace": "", "token_file": "", "cookie_file": ""}  # the flags of whoever gives none

@@ -18,7 +18,10 @@ SHAPES = {
     "no generators": (SMOKE, ["arms=[original, duplicates]"]),
     "simple generators only": (SMOKE, ["arms=[original, simple_gan]"]),
     "transferred generators only": (SMOKE, ["arms=[original, transfer_gan]"]),
-    "one generator of all classes": (SMOKE, ["gans.simple.conditional=true", "gans.transfer.conditional=true"]),
+    "one generator of all classes": (
+        SMOKE,
+        ["generators.simple.conditional=true", "generators.transfer.conditional=true"],
+    ),
     "no resize check": (SMOKE, ["resize_check.full_side=0"]),
 }
 
@@ -37,8 +40,10 @@ def test_the_graph_compiles_with_a_box_for_each_kind_that_the_arms_need(shape, t
     spec = compiled(study, tmp_path / "graph.yaml")
     tasks = {name for component in spec["components"].values() for name in component.get("dag", {}).get("tasks", {})}
     tasks |= set(spec["root"]["dag"]["tasks"])
-    assert {"ingest", "report", "trial", "split", "pool", "train-cnn"} <= {name.rstrip("-0123456789") for name in tasks}
-    assert ("train-gan" in tasks) == bool(kinds_of(study))
+    assert {"ingest", "report", "trial", "split", "pool", "train-classifier"} <= {
+        name.rstrip("-0123456789") for name in tasks
+    }
+    assert ("train-generator" in tasks) == bool(kinds_of(study))
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -64,7 +69,7 @@ def test_the_report_is_told_everything_that_can_be_turned(tmp_path):
 PRINTED = """
 import sys, warnings
 warnings.simplefilter("ignore")
-from pipelines.graph import graph  # first, as the ways to run it are: pipelines settles the order of protobuf's maps
+from pipelines.graph import graph
 from kfp import compiler
 from syntrial.config import load_study
 compiler.Compiler().compile(graph(load_study(sys.argv[1])), sys.argv[2])
@@ -103,8 +108,8 @@ def test_a_study_with_simple_generators_only_runs_to_its_report(small):
 def conditional(tmp_path_factory, xrays):
     """One generator of both classes, simple and transferred from faces."""
     changes = [
-        "gans.simple.conditional=true",
-        "gans.transfer.conditional=true",
+        "generators.simple.conditional=true",
+        "generators.transfer.conditional=true",
         "arms=[original, simple_gan, transfer_gan]",
     ]
     changes += ["name=conditional", "images_per_class=5", "resize_check.full_side=0", SHARES]
@@ -122,12 +127,12 @@ def test_one_generator_of_all_classes_draws_images_of_each(conditional):
 
 
 def test_the_boxes_of_one_generator_of_all_classes_are_planned(conditional):
-    assert [name for name in conditional.boxes if name.startswith("train_gan")] == [
-        "train_gan as printed simple/*",
-        "train_gan as printed transfer/*",
-        "train_gan faces/faces",
-        "train_gan held out simple/*",
-        "train_gan held out transfer/*",
+    assert [name for name in conditional.boxes if name.startswith("train_generator")] == [
+        "train_generator as printed simple/*",
+        "train_generator as printed transfer/*",
+        "train_generator faces/faces",
+        "train_generator held out simple/*",
+        "train_generator held out transfer/*",
     ]
 
 

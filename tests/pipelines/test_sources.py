@@ -9,7 +9,7 @@ import shutil
 import local_runs
 import pytest
 from local_runs import ROOT, TINY
-from test_layouts import COVID19_NEW, COVID19_OLD, KERMANY, NIH, NIH_TEXTS
+from reading.test_layouts import COVID19_NEW, COVID19_OLD, KERMANY, NIH, NIH_TEXTS
 
 from pipelines.counts import counted
 from pipelines.flags import add_study, uris_of

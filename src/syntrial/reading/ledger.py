@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from syntrial import atomic
 from syntrial.config import IngestConfig
 from syntrial.errors import DataError
 from syntrial.reading.candidates import ASIDE
+from syntrial.store import atomic
 
 COLUMNS = ("file", "outcome", "used", "label", "reason", "detail")
 OUTCOMES = {"accept": "accepted", "convert": "converted", "warn": "warned", "reject": "rejected"}

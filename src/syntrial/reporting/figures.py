@@ -22,11 +22,11 @@ from PIL import Image
 
 from syntrial.arms import ARMS
 from syntrial.imageset import REAL, ImageSet
-from syntrial.metrics import Floats, roc_points
+from syntrial.judging.metrics import Floats, roc_points
+from syntrial.judging.verdict import LOWER_IS_BETTER, NAMES
 from syntrial.reporting.outcomes import Outcome
 from syntrial.reporting.page import Picture
 from syntrial.reporting.results import JUDGING, TITLES, Results, judged
-from syntrial.verdict import LOWER_IS_BETTER, NAMES
 
 FIRST_CURVE = {
     "original": 4,

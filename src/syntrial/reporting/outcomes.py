@@ -20,7 +20,7 @@ from syntrial.arms import ARMS
 from syntrial.config import StudyConfig
 from syntrial.errors import DataError, DegenerateError, LeakError
 from syntrial.imageset import REAL, ImageSet
-from syntrial.metrics import Floats, Ints, scores
+from syntrial.judging.metrics import Floats, Ints, scores
 
 Texts = NDArray[np.str_]
 
@@ -52,7 +52,7 @@ class Outcome:
 
     @classmethod
     def open(cls, folder: str | Path) -> Outcome:
-        """Reads what the verb train_cnn wrote.
+        """Reads what the verb train_classifier wrote.
 
         Raises:
             DataError: no such folder, not a whole one, or files that contradict each other.
@@ -89,7 +89,7 @@ class Outcome:
         return f"{self.protocol} {self.arm}"
 
     def scores(self, part: str) -> list[dict[str, float]]:
-        """Of each seed, every number of syntrial.metrics.scores on one part; none where the arm has no such part.
+        """Of each seed, every number of judging.metrics.scores on one part; none where the arm has no such part.
 
         Raises:
             DegenerateError: numbers that cannot be computed, such as an AUROC where the part lacks a class.
@@ -170,7 +170,7 @@ def refuse_strangers(study: StudyConfig, outcomes: dict[str, Outcome], images: I
         _as_said(f"{images.folder}: split.", divided, said["split"])
     for name, about in images.about.get("generators", {}).items():
         kind = about["kind"]
-        _as_said(f"generator {name}: gans.{kind}.", about["config"], said["gans"][kind])
+        _as_said(f"generator {name}: generators.{kind}.", about["config"], said["generators"][kind])
         for drawn in filter(None, (len(images.where(source=name, label=label)) for label in study.classes)):
             _as_said(f"generator {name}:", {"images_per_class": drawn}, said)
     for outcome in outcomes.values():

@@ -7,6 +7,7 @@ from typing import Any
 
 from syntrial.arms import ARMS
 from syntrial.config import StudyConfig, settings_of
+from syntrial.judging.verdict import NAMES
 from syntrial.reporting import sentences, table
 from syntrial.reporting.page import (
     Picture,
@@ -21,7 +22,6 @@ from syntrial.reporting.page import (
     row_html,
 )
 from syntrial.reporting.results import PROTOCOLS, TITLES, Results, entries, judged
-from syntrial.verdict import NAMES
 
 SIGNS = {"helped": "▲", "no evidence": "●", "hurt": "▼"}
 PARTS = ("train", "val", "test", "external", "left out")

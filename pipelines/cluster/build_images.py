@@ -1,0 +1,256 @@
+"""`make image`: builds images with docker, podman or buildah, whichever is there, and gives them to a registry."""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipelines.cluster.containers import RECIPES, REGISTRY, ROOT, names_of
+from syntrial import __version__
+from syntrial.errors import ConfigError, SyntrialError
+
+HERE = "localhost"  # the registry that is none: what is built for it stays with the builder
+
+# What each builder is asked to see whether it works, how it builds, and how it pushes. Zstandard packs gigabytes of
+# torch in a fraction of gzip's time; docker has no such choice. Provenance would make a list of each image.
+BUILDERS = {
+    "docker": (["version", "buildx version"], ["buildx", "build", "--load", "--provenance=false"], []),
+    "podman": (["info"], ["build"], ["--compression-format=zstd"]),
+    "buildah": (["info"], ["build", "--layers"], ["--compression-format=zstd", "--compression-level=1"]),
+}
+
+# How this machine reaches its package indexes, which a build must know and an image must not.
+PIP_FILES = (
+    "/etc/xdg/pip/pip.conf",
+    "/etc/pip.conf",
+    "~/.pip/pip.conf",
+    "~/.config/pip/pip.conf",
+    f"{sys.prefix}/pip.conf",
+)
+PIP = ("index_url", "extra_index_url", "trusted_host", "proxy", "timeout", "default_timeout", "retries")
+GO = ("GOPROXY", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOINSECURE")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+
+
+def main(words: list[str] | None = None) -> int:
+    """Prints the names of the images that are there now. Exit code 2 for what a person can mend."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.cluster.build_images", description=__doc__)
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help=f"of {', '.join(RECIPES)} (default: all)")
+    parser.add_argument("--names", action="store_true", help="print the names, and build nothing")
+    flags = parser.parse_args(words)
+    registry = os.environ.get("REGISTRY") or HERE
+    try:
+        check(registry, flags.images)
+        for image in flags.images or RECIPES:
+            names = names_of(image, registry)
+            if not flags.names:
+                build(image, registry, names)
+            print(*names, sep="\n", flush=True)
+    except SyntrialError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def check(registry: str, images: list[str]) -> None:
+    """Refuses what cannot be meant.
+
+    Raises:
+        ConfigError: in one sentence.
+    """
+    if not REGISTRY.fullmatch(registry):
+        raise ConfigError(
+            f"REGISTRY is {registry!r}; it is HOST[:PORT][/PATH], such as ghcr.io/hospital or 127.0.0.1:5000"
+        )
+    if unknown := set(images) - set(RECIPES):
+        raise ConfigError(f"there is no image {', '.join(sorted(unknown))}; there are {', '.join(RECIPES)}")
+
+
+def build(image: str, registry: str, names: list[str], environment: Mapping[str, str] = os.environ) -> None:
+    """Builds an image and gives it those of its names that the registry lacks; HERE is none, and lacks all.
+
+    Args:
+        environment: BUILDER, docker, podman or buildah (else the first of these that works); HUB, where base images
+            come from in place of Docker's library; BUILD_OPTIONS, of the builder; and what pip and Go read of it.
+
+    Raises:
+        SyntrialError: no builder works, or it fails.
+    """
+    lacking = [name for name in names if registry == HERE or not is_there(name)]
+    if not lacking:
+        print(f"{image}: {registry} has it", file=sys.stderr)
+        return
+    program = find_builder(environment)
+    _, command, pushing = BUILDERS[Path(program).name]
+    with tempfile.TemporaryDirectory() as scratch:
+        given = [*_labels(image), *_tags(lacking), *_reach(program, environment, Path(scratch))]
+        _do([program, *command, *given, *_recipe(image, Path(scratch))], f"{image} could not be built")
+    if names_of(image, registry) != names:
+        raise SyntrialError(f"files of {image} changed while it was being built, so no name fits it; build it again")
+    for name in lacking if registry != HERE else ():
+        plain = ["--tls-verify=false"] if _is_loopback(name) and Path(program).name != "docker" else []
+        _do([program, "push", *pushing, *plain, name], f"{registry} did not take {name} (it may want a login first)")
+
+
+def find_builder(environment: Mapping[str, str]) -> str:
+    """The program that builds: BUILDER, or the first of BUILDERS that works.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if chosen := environment.get("BUILDER"):
+        if Path(chosen).name not in BUILDERS:
+            raise ConfigError(f"BUILDER is {chosen!r}; it is one of {', '.join(BUILDERS)}, or a path to one")
+        if not _works(chosen):
+            asked = " and ".join(f"`{chosen} {words}`" for words in BUILDERS[Path(chosen).name][0])
+            raise ConfigError(f"BUILDER is {chosen!r}, which does not work here; {asked} should")
+        return chosen
+    for name in BUILDERS:
+        if _works(name):
+            return name
+    raise ConfigError(f"none of {', '.join(BUILDERS)} works here; install one, or name it with BUILDER=/path/to/one")
+
+
+def is_there(name: str) -> bool:
+    """Whether a registry says that it has an image. One that wants a login first is taken to lack it: pushing it again
+    costs little, for what lies there is not sent twice.
+    """
+    host, _, rest = name.partition("/")
+    repository, _, tag = rest.rpartition(":")
+    address = f"{'http' if _is_loopback(name) else 'https'}://{host}/v2/{repository}/manifests/{tag}"
+    request = urllib.request.Request(address, method="HEAD", headers={"Accept": MANIFESTS})
+    try:
+        with urllib.request.urlopen(request, timeout=10):
+            return True
+    except OSError:
+        return False
+
+
+def pip_told(environment: Mapping[str, str]) -> dict[str, str]:
+    """What pip is told on this machine: by its files, each of which overrules those before, then by the environment."""
+    parser = configparser.RawConfigParser()
+    parser.read([Path(name).expanduser() for name in (*PIP_FILES, environment.get("PIP_CONFIG_FILE", ""))])
+    told: dict[str, str] = {}
+    for section in ("global", "install"):
+        if parser.has_section(section):
+            told |= {name.replace("-", "_"): value for name, value in parser.items(section)}
+    return told | {name[4:].lower(): value for name, value in environment.items() if name.startswith("PIP_")}
+
+
+def pip_settings(told: Mapping[str, str], certificates: bool) -> str:
+    """A pip.conf for a build: of what pip is told here, that which says where packages come from."""
+    kept = {name: " ".join(told[name].split()) for name in PIP if name in told}
+    kept |= {"cert": "/run/secrets/certificates"} if certificates else {}
+    return "".join(["[global]\n", *(f"{name} = {value}\n" for name, value in kept.items())])
+
+
+def go_settings(environment: Mapping[str, str]) -> str:
+    """A file for Go's GOENV."""
+    return "".join(f"{name}={environment[name]}\n" for name in GO if environment.get(name))
+
+
+def certificates(told: Mapping[str, str], environment: Mapping[str, str]) -> str:
+    """Whom this machine trusts, where pip or others are told so in a file of its own; else "".
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    files = filter(None, [told.get("cert"), *(environment.get(name) for name in CERTIFICATES)])
+    file = next(files, "")
+    try:
+        return Path(file).read_text(encoding="utf-8") if file else ""
+    except OSError as error:
+        raise ConfigError(f"the certificates {file} cannot be read: {error.strerror}") from None
+
+
+def _reach(program: str, environment: Mapping[str, str], scratch: Path) -> list[str]:
+    """Options by which a build reaches what this machine does. Secrets are files it sees while a command runs."""
+    told = pip_told(environment)
+    trusted = certificates(told, environment)
+    secrets = {"certificates": trusted, "pip": pip_settings(told, bool(trusted)), "go": go_settings(environment)}
+    options = shlex.split(environment.get("BUILD_OPTIONS", ""))
+    for name, text in secrets.items():
+        (scratch / name).write_text(text, encoding="utf-8")
+        options.append(f"--secret=id={name},src={scratch / name}")
+    if environment.get("HUB"):
+        options.append(f"--build-arg=HUB={environment['HUB']}")
+    if Path(program).name == "docker":  # the others hand them on by themselves; no builder keeps these in an image
+        options += [f"--build-arg={name}" for name in PROXIES if environment.get(name)]
+    return options
+
+
+def _recipe(image: str, scratch: Path) -> list[str]:
+    """Options that say what to build, and the folder it is built from."""
+    if image == "minio":
+        folder = ROOT / "images" / "minio"
+        return [*_made_here(folder, scratch / "made"), f"--file={folder / 'Dockerfile'}", str(folder)]
+    return [f"--target={image}", f"--file={ROOT / 'images' / 'Dockerfile'}", str(ROOT)]
+
+
+def _made_here(folder: Path, made: Path) -> list[str]:
+    """Makes the server with this machine's Go, where that is or can get the version asked for. The bytes are the same,
+    and neither an image of Go nor sources that lie here already are fetched.
+    """
+    (version,) = re.findall(r"^ARG GO=(.+)$", (folder / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    environment = {**os.environ, "GOTOOLCHAIN": f"go{version}"}
+    if not shutil.which("go") or f"go{version} " not in _said(["go", "version"], environment):
+        return []
+    _do(["sh", str(folder / "build"), str(made / "made")], "this machine's Go could not make MinIO", environment)
+    return [f"--build-context=made={made}"]
+
+
+def _labels(image: str) -> list[str]:
+    if image == "minio":
+        version = (ROOT / "images" / "minio" / "go.mod").read_text(encoding="utf-8").split()[-1]
+    else:
+        version = __version__
+    revision = _said(["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]).strip()
+    labels = {"version": version, "revision": revision or "unknown"}
+    return [f"--label=org.opencontainers.image.{name}={value}" for name, value in labels.items()]
+
+
+def _tags(names: list[str]) -> list[str]:
+    return [f"--tag={name}" for name in names]
+
+
+def _is_loopback(name: str) -> bool:
+    return re.match(r"(localhost|127\.[\d.]+)(:\d+)?/", name) is not None
+
+
+def _works(program: str) -> bool:
+    commands = [[program, *words.split()] for words in BUILDERS[Path(program).name][0]]
+    return shutil.which(program) is not None and all(
+        subprocess.run(command, capture_output=True, check=False).returncode == 0 for command in commands
+    )
+
+
+def _said(command: list[str], environment: Mapping[str, str] | None = None) -> str:
+    """What a command prints; "" where it is not there or does not work."""
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def _do(command: list[str], trouble: str, environment: Mapping[str, str] | None = None) -> None:
+    """Runs a command that tells people what it does, on stderr."""
+    code = subprocess.run(command, env=environment, stdout=sys.stderr, check=False).returncode
+    if code:
+        raise SyntrialError(f"{trouble}: {Path(command[0]).name} ended with status {code}; above is what it said")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

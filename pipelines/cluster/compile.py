@@ -1,0 +1,45 @@
+"""`python -m pipelines compile`: a study as a package that any Kubeflow Pipelines 2 takes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pipelines.cluster.package import compiled
+from pipelines.cluster.place import add_place, load_place
+from pipelines.flags import add_study, uris_of
+from syntrial.config import load_study
+from syntrial.errors import DataError
+from syntrial.store import atomic, transfer
+
+
+def add_to(commands: Any) -> None:
+    """The command's flags."""
+    parser = commands.add_parser("compile", help="write a study as a Kubeflow package", description=__doc__)
+    add_study(parser)
+    add_place(parser)
+    parser.add_argument("--output", default="", help="file to write (default: NAME.yaml, after the study)")
+    parser.set_defaults(command=compile_study)
+
+
+def compile_study(flags: argparse.Namespace) -> int:
+    """Writes the package, whole or not at all."""
+    study = load_study(flags.study, flags.set)
+    target = Path(flags.output or f"{study.name}.yaml")
+    with tempfile.TemporaryDirectory() as scratch:
+        place = load_place(flags.place, flags.gpus)
+        package = compiled(study, place, _remote(uris_of(flags, study)), Path(scratch))
+        try:
+            atomic.write_bytes(target, package.path.read_bytes())
+        except OSError as error:
+            raise DataError(f"{target} cannot be written: {error.strerror}") from None
+    print(f"{target}: pipeline code {package.code}", file=sys.stderr)
+    return 0
+
+
+def _remote(uris: dict[str, str]) -> dict[str, str]:
+    """What a package may state; where images lie on this machine is nobody else's business, and no pod's."""
+    return {name: uri if transfer.is_remote(uri or ".") else "" for name, uri in uris.items()}

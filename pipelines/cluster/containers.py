@@ -1,0 +1,63 @@
+"""What images are called.
+
+The engine's cache looks at the name of a box's image and not into the image. So a tag is the hash of what counts: the
+code of the package that the box can reach, and the image's recipe, which fixes all that lies beneath. An image bears
+one tag for each of its boxes: where only the report's code has changed, only reports run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from syntrial.identity import imports_of, sources
+
+REGISTRY = re.compile(r"(localhost|[a-zA-Z0-9_.-]+[.:][a-zA-Z0-9_.-]+)(/[a-z0-9._-]+)*")
+ROOT = Path(__file__).parents[2]
+TRAINS = frozenset({"train_generator", "synthesize", "train_classifier"})  # boxes that need torch
+COMMAND = "cli"  # no box: whatever else runs the command `syntrial` in the light image
+RECIPES = {  # files of images/ by image; a change in one of them makes another image
+    "light": ("Dockerfile", "install", "light.lock", "kfp.lock"),
+    "train": ("Dockerfile", "install", "train.lock", "light.lock", "kfp.lock"),
+    "minio": ("minio/Dockerfile", "minio/build", "minio/go.mod", "minio/go.sum"),
+}
+
+
+def image_of(box: str, registry: str, root: Path = ROOT) -> str:
+    """The image a box runs in, under the tag that changes when the box's code or the image's recipe does.
+
+    Args:
+        box: name of a file in components/, or COMMAND.
+        registry: HOST[:PORT][/PATH].
+        root: of a checkout.
+    """
+    image, package = _image(box), root / "src" / "syntrial"
+    modules = [COMMAND] if box == COMMAND else imports_of(root / "components" / f"{box}.py", package)
+    code = sources(modules, package)
+    return f"{registry}/syntrial-{image}:{box}-{_digest(code + _recipe(image, root))}"
+
+
+def minio_of(registry: str, root: Path = ROOT) -> str:
+    """The image of an object store, for a cluster that has none."""
+    return f"{registry}/syntrial-minio:{_digest(_recipe('minio', root))}"
+
+
+def names_of(image: str, registry: str, root: Path = ROOT) -> list[str]:
+    """All names of an image: a key of RECIPES."""
+    if image == "minio":
+        return [minio_of(registry, root)]
+    boxes = [COMMAND, *sorted(path.stem for path in (root / "components").glob("[a-z]*.py"))]
+    return [image_of(box, registry, root) for box in boxes if _image(box) == image]
+
+
+def _image(box: str) -> str:
+    return "train" if box in TRAINS else "light"
+
+
+def _recipe(image: str, root: Path) -> bytes:
+    return b"".join(name.encode() + (root / "images" / name).read_bytes() for name in RECIPES[image])
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

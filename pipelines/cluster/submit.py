@@ -1,0 +1,193 @@
+"""`python -m pipelines submit`: a study on a cluster, through the same graph that runs here."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.cluster.client import Json, Kubeflow, TakenError, add_kubeflow, connect, segment
+from pipelines.cluster.cost import pods, told
+from pipelines.cluster.follow import follow
+from pipelines.cluster.package import NAME, Compiled, compiled
+from pipelines.cluster.place import Place, add_place, load_place
+from pipelines.cluster.results import add_report, show_results
+from pipelines.cluster.runs import RUNS, Look, Runs, why_failed
+from pipelines.cluster.upload import brought
+from pipelines.counts import costed, counted
+from pipelines.flags import add_study, uris_of
+from syntrial import __version__
+from syntrial.config import StudyConfig, load_study
+from syntrial.errors import ConfigError
+from syntrial.store import token, transfer
+from syntrial.store.uris import StorageError
+
+PIPELINES = "/apis/v2beta1/pipelines"
+CHECKPOINTS = "minio://syntrial/checkpoints"  # where boxes keep them; SYNTRIAL_CHECKPOINT_URI names another place
+EVERY_S = 5.0  # between two looks at a run
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study ready for a cluster."""
+
+    study: StudyConfig
+    place: Place
+    package: Compiled
+
+
+def add_to(commands: Any) -> None:
+    """The command's flags."""
+    parser = commands.add_parser("submit", help="run a study on a cluster", description=__doc__)
+    add_shared(parser)
+    parser.add_argument("--dry-run", action="store_true", help="say what would happen, and send nothing")
+    parser.add_argument("--wait", action="store_true", help="show the run until it is over, then its table")
+    parser.add_argument("--every", type=seconds, default=EVERY_S, metavar="SECONDS", help="between looks (%(default)s)")
+    parser.add_argument(
+        "--fresh", action="store_true", help="run every box again; training that has ended comes from its checkpoint"
+    )
+    add_report(parser)
+    parser.set_defaults(command=submit)
+
+
+def add_shared(parser: argparse.ArgumentParser) -> None:
+    """The flags that `submit` and `schedule` share."""
+    add_study(parser)
+    add_place(parser)
+    add_kubeflow(parser)
+    parser.add_argument("--experiment", default="", help="that the runs belong to (default: the study's name)")
+
+
+def seconds(text: str) -> float:
+    """A pause that neither hurries nor never ends."""
+    value = float(text)
+    if not 0 < value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is no pause; it is more than 0 and at most 3600 seconds")
+    return value
+
+
+def submit(flags: argparse.Namespace) -> int:
+    """Begins a run. Returns the exit code: 1 when it was waited for and did not succeed, 130 after Ctrl-C, which leaves
+    the run alone.
+    """
+    if flags.report and not flags.wait:
+        raise ConfigError(
+            "--report brings the report of a run that has ended; give --wait as well, or ask status for it"
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        if flags.dry_run:
+            return _dry_run(flags, Path(scratch))
+        kubeflow = connect(flags)
+        begun = prepared(flags, Path(scratch))
+        if flags.fresh:
+            token.begin(os.environ.get("SYNTRIAL_CHECKPOINT_URI") or CHECKPOINTS)
+        run = begin(kubeflow, begun, flags.experiment or begun.study.name)
+    name = run["display_name"]
+    print(f"run {name} ({run['run_id']}) of pipeline code {begun.package.code}", file=sys.stderr)
+    if not flags.wait:
+        print(f"python -m pipelines status {name} looks at it", file=sys.stderr)
+        print(run["run_id"])
+        return 0
+    return wait(Runs(kubeflow), run, flags.every, flags.report)
+
+
+def prepared(flags: argparse.Namespace, scratch: Path, dry: bool = False) -> Prepared:
+    """The study of the flags, compiled, its local data in the store."""
+    study, place = load_study(flags.study, flags.set), load_place(flags.place, flags.gpus)
+    uris = uris_of(flags, study)
+    counted(study, {name: "" if transfer.is_remote(uri or ".") else uri for name, uri in uris.items()})
+    return Prepared(study, place, compiled(study, place, brought(study, uris, scratch, dry), scratch))
+
+
+def begin(kubeflow: Kubeflow, begun: Prepared, experiment: str) -> Json:
+    """A new run, its pipeline uploaded as a version of its own where this code is not there yet."""
+    name = f"{begun.study.name}-{time.strftime('%Y-%m-%d_%H%M%S')}"
+    body = {**run_of(kubeflow, begun, experiment), "display_name": name}
+    return dict(kubeflow.ask("POST", RUNS, body))
+
+
+def run_of(kubeflow: Kubeflow, begun: Prepared, experiment: str) -> Json:
+    """What runs and schedules say alike: which code, with which arguments, as whom."""
+    return {
+        "experiment_id": kubeflow.experiment(experiment, create=True),
+        "pipeline_version_reference": version(kubeflow, begun.package),
+        "runtime_config": {"parameters": begun.package.arguments},
+        "service_account": begun.place.service_account,
+    }
+
+
+def version(kubeflow: Kubeflow, package: Compiled) -> Json:
+    """The ids of the pipeline and of the version that is this code, uploaded unless they are there."""
+    pipeline = pipeline_id(kubeflow) or _made(kubeflow)
+    path = f"{PIPELINES}/{segment(pipeline)}/versions"
+    found = kubeflow.named(path, "pipeline_versions", package.code)
+    if not found:
+        say = {"name": package.code, "pipelineid": pipeline, "description": f"syntrial {__version__}"}
+        try:
+            found = [kubeflow.upload(f"{PIPELINES}/upload_version", package.path, **say)]
+        except TakenError:  # somebody was faster
+            found = kubeflow.named(path, "pipeline_versions", package.code)
+    return {"pipeline_id": pipeline, "pipeline_version_id": found[0]["pipeline_version_id"]}
+
+
+def pipeline_id(kubeflow: Kubeflow) -> str:
+    """Of the pipeline that holds all our versions; "" when there is none yet."""
+    mine = {"namespace": kubeflow.namespace} if kubeflow.namespace else {}
+    found = kubeflow.named(PIPELINES, "pipelines", NAME, **mine)
+    return str(found[0]["pipeline_id"]) if found else ""
+
+
+def wait(runs: Runs, run: Json, every_s: float, report: str = "") -> int:
+    """Shows a run until it is over, and how it ended. Returns the exit code."""
+    name = run["display_name"]
+    try:
+        look = follow(runs, run["run_id"], sys.stderr, every_s)
+    except KeyboardInterrupt:
+        print(
+            f"\nthe run goes on; python -m pipelines status {name} looks at it, cancel {name} ends it", file=sys.stderr
+        )
+        return 130
+    return ended(runs, look, report)
+
+
+def ended(runs: Runs, look: Look, report: str = "") -> int:
+    """Says how a run ended: its table, or what failed and why. Returns the exit code."""
+    if look.state == "SUCCEEDED":
+        show_results(runs, look, report)
+        return 0
+    for line in why_failed(look, runs) if look.state == "FAILED" else ():
+        print(line, file=sys.stderr)
+    print(f"run {look.run['display_name']} {look.state.lower()}", file=sys.stderr)
+    return 1
+
+
+def _made(kubeflow: Kubeflow) -> str:
+    mine = {"namespace": kubeflow.namespace} if kubeflow.namespace else {}
+    body = {"display_name": NAME, "description": "A controlled trial for synthetic training images", **mine}
+    try:
+        return str(kubeflow.ask("POST", PIPELINES, body)["pipeline_id"])
+    except TakenError:
+        return pipeline_id(kubeflow)
+
+
+def _dry_run(flags: argparse.Namespace, scratch: Path) -> int:
+    """What would run and what it would cost, without asking a Kubeflow."""
+    begun = prepared(flags, scratch, dry=True)
+    print(f"study {begun.study.name}: version {begun.package.code} of the pipeline {NAME}")
+    spec = next(yaml.safe_load_all(begun.package.path.read_text(encoding="utf-8")))
+    try:
+        counts = costed(begun.study, uris_of(flags, begun.study))
+    except (ConfigError, StorageError) as error:
+        print(f"{pods(spec, begun.package.arguments)} pods, retries and what the cache serves apart")
+        print(f"what else it costs cannot be said without counting the images: {error}", file=sys.stderr)
+        return 0
+    for line in told(begun.study, counts, spec, begun.package.arguments, begun.place.gpus):
+        print(line)
+    return 0

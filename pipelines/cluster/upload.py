@@ -1,0 +1,107 @@
+"""Local images to where pods can reach them: a folder as one archive in the object store, named after what is in it.
+
+What is there already under that name is neither packed nor sent. The archive holds the files as they are, names
+included, so that `ingest` makes the same image set of it as of the folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipelines.graph import BESIDE
+from syntrial.config import IngestConfig, StudyConfig
+from syntrial.errors import ConfigError, DataError
+from syntrial.reading.archives import CHUNK, is_archive, printable, stored
+from syntrial.reading.layouts import FACES, find
+from syntrial.store import transfer
+from syntrial.store.objects import ObjectStore
+from syntrial.store.uris import place_of
+
+STORE = "minio://syntrial/data"  # SYNTRIAL_DATA_URI names another place
+DIGITS = 16  # of the content's digest
+OLDEST = (1980, 1, 1, 0, 0, 0)  # that an archive can hold: the same content is then the same archive
+
+
+def brought(study: StudyConfig, uris: dict[str, str], scratch: Path, dry: bool = False) -> dict[str, str]:
+    """The URIs of "data", "faces" and "external" as pods can use them; local data are sent to the store first.
+
+    Args:
+        scratch: an existing folder with room for an archive of the largest folder.
+        dry: says what would be sent, and sends nothing.
+
+    Raises:
+        DataError: local data that are not there, cannot be read, or change while they are packed.
+        StorageError: the store is gone or refuses.
+    """
+    classes = {name: [FACES] if name == "faces" else study.classes for name in uris}
+    beside = study.ingest.model_copy(update=BESIDE)
+    config = {name: study.ingest if name == "data" else beside for name in uris}
+    return {
+        name: uri if not uri or transfer.is_remote(uri) else _sent(Path(uri), config[name], classes[name], scratch, dry)
+        for name, uri in uris.items()
+    }
+
+
+def _sent(path: Path, config: IngestConfig, classes: list[str], scratch: Path, dry: bool) -> str:
+    if path.is_file() and not is_archive(path):
+        path = _packed_manifest(path, config, classes, scratch)
+    digest, name = transfer.digest(path), printable(path.name)
+    above = f"{_store()}/{digest[:DIGITS]}"
+    if dry:
+        print(f"{path} would be {above}/{name}", file=sys.stderr)
+    elif ObjectStore(place_of(above)).find(name) is None:
+        print(f"{path} -> {above}/{name}", file=sys.stderr)
+        archive = _packed_folder(path, digest, scratch) if path.is_dir() else path
+        transfer.store(archive, f"{above}/{name}")
+    return f"{above}/{name}"
+
+
+def _store() -> str:
+    uri = os.environ.get("SYNTRIAL_DATA_URI") or STORE
+    if not transfer.is_remote(uri):
+        raise ConfigError(f"SYNTRIAL_DATA_URI is {uri}, where no pod can reach it; it may be minio:// or s3://")
+    return uri.rstrip("/")
+
+
+def _packed_folder(folder: Path, digest: str, scratch: Path) -> Path:
+    _, files = stored(folder, scratch)
+    archive = _packed(((file.name, folder / file.at) for file in files if file.size >= 0), scratch)
+    if transfer.digest(folder) != digest:
+        raise DataError(f"{folder} changed while it was packed; start again when nobody writes to it")
+    return archive
+
+
+def _packed_manifest(manifest: Path, config: IngestConfig, classes: list[str], scratch: Path) -> Path:
+    """With the files that it names; an archive is read by a manifest when it holds one of this name."""
+    found = find(manifest, classes, config, scratch)
+    files = {file.name: manifest.parent / file.at for file in found.wanted if file.size >= 0}
+    archive = _packed([("manifest.csv", manifest), *sorted(files.items())], scratch)
+    return archive.rename(scratch / f"{manifest.name}.zip")
+
+
+def _packed(files: Iterable[tuple[str, Path]], scratch: Path) -> Path:
+    """Files by name as an archive, none of them deflated: images are packed already."""
+    archive = scratch / "images.zip"
+    try:
+        with zipfile.ZipFile(archive, "w") as packed:
+            for name, path in files:
+                with open(path, "rb") as source, packed.open(_member(name, path), "w") as target:
+                    shutil.copyfileobj(source, target, CHUNK)
+    except OSError as error:
+        raise DataError(
+            f"no archive can be made in {scratch} ({error.strerror}: {error.filename or archive.name}); "
+            "TMPDIR names another place for it"
+        ) from None
+    return archive
+
+
+def _member(name: str, path: Path) -> zipfile.ZipInfo:
+    member = zipfile.ZipInfo(name, OLDEST)
+    member.external_attr = 0o644 << 16
+    member.file_size = path.stat().st_size  # says whether 32 bits suffice
+    return member

@@ -1,0 +1,210 @@
+"""An arm's material: which rows of the pooled set train, in which form, and which judge. An arm is a choice of rows.
+
+Shapes: N images, S side.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from syntrial.arms import ARMS, Arm
+from syntrial.config import AugmentConfig
+from syntrial.errors import ConfigError, DataError
+from syntrial.imageset import REAL, ImageSet, Row, refuse_leaks
+from syntrial.training.augment import conventional
+from syntrial.training.batches import as_float, as_grey
+from syntrial.training.machine import reseed
+from syntrial.training.seeds import seed_for, uniform_for
+
+PARTS = ("val", "test", "external")
+CHUNK = 256  # images augmented at once; part of what makes the bits, so no setting
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images (read by position among them) with their class indices and the rows they are."""
+
+    read: Callable[[NDArray[np.int64]], NDArray[np.uint8]]
+    label_N: NDArray[np.int64]
+    rows: list[Row]
+
+    def chunks(self, length: int) -> Iterator[NDArray[np.uint8]]:
+        """All images in order, at most `length` at a time."""
+        for start in range(0, len(self.rows), length):
+            yield self.read(np.arange(start, min(start + length, len(self.rows))))
+
+
+@dataclass(frozen=True)
+class Material:
+    """What one arm trains and is judged on."""
+
+    arm: str
+    protocol: str
+    digest: str  # of all of it
+    side: int
+    classes: list[str]
+    train: Part
+    judged: dict[str, Part]  # of PARTS, those that have images
+    online: AugmentConfig | None  # fresh changes for every batch
+    original_images: int  # that the arm `original` trains on
+    validation: dict[str, int]
+    ancestors: set[tuple[str, str]]  # (sha256, group) of the real images it trains on, those of its generators included
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Images by part and source."""
+        parts = {"train": self.train, **self.judged}
+        return {name: dict(sorted(Counter(row.source for row in part.rows).items())) for name, part in parts.items()}
+
+
+def material_of(whole: ImageSet, arm: str, augmentation: AugmentConfig, device: torch.device) -> Material:
+    """The rows of the pooled (or divided) set that make up an arm.
+
+    Raises:
+        ConfigError: an unknown arm.
+        DataError: the set is not divided, or has no images of the generators the arm needs.
+        LeakError: something that is judged has trained; as printed this holds for the external images only, because
+            judging on what trained is what that protocol does.
+    """
+    if arm not in ARMS:
+        raise ConfigError(f"there is no arm {arm!r}; there are {', '.join(ARMS)}")
+    protocol = whole.about.get("division", {}).get("protocol")
+    if protocol is None:
+        raise DataError(f"{whole.folder} is not divided into parts; the verbs split and pool do that")
+    recipe = ARMS[arm]
+    used = _rows_of(whole, recipe, protocol, augmentation.copies)
+    positions = {part: [i for i, split in used if split == part] for part in ("train", *PARTS)}
+    refuse_leaks(
+        whole,
+        positions["train"],
+        [i for part in PARTS if protocol == "held_out" or part == "external" for i in positions[part]],
+    )
+    parts = {part: _part(whole, chosen) for part, chosen in positions.items() if chosen or part in ("train", "val")}
+    if recipe.conventional == "instead":
+        parts["train"] = _augmented(parts["train"], augmentation, "train", device)
+        if protocol == "as_printed":  # the paper's D2 is augmented as a whole, and then validated on a share of itself
+            parts["val"] = _augmented(parts["val"], augmentation, "val", device)
+    return Material(
+        arm=arm,
+        protocol=protocol,
+        digest=f"{whole.digest} {arm} {augmentation.model_dump() if recipe.conventional else ''}",
+        side=whole.side,
+        classes=whole.classes,
+        train=parts.pop("train"),
+        judged=parts,
+        online=augmentation if recipe.conventional == "online" else None,
+        original_images=len(whole.where(source=REAL, split="train")),
+        validation=_validation(whole, used),
+        ancestors=whole.ancestors(positions["train"]),
+    )
+
+
+def _rows_of(whole: ImageSet, recipe: Arm, protocol: str, copies: int) -> list[tuple[int, str]]:
+    """(position, part) of each row an arm uses; a row may be used several times."""
+    used = [(i, row.split) for i, row in enumerate(whole.rows) if row.source == REAL and row.split]
+    if recipe.conventional == "instead":
+        used += _further_copies(whole, protocol, copies)
+    if recipe.generator:
+        drawn = [(i, row.split) for i, row in enumerate(whole.rows) if row.source.startswith(f"{recipe.generator}/")]
+        if not drawn:
+            raise DataError(
+                f"{whole.folder} has no images of a {recipe.generator} generator, which {recipe.title} needs"
+            )
+        used += drawn
+    if recipe.duplicates:
+        used += _duplicates(whole, protocol)
+    return used
+
+
+def _further_copies(whole: ImageSet, protocol: str, copies: int) -> list[tuple[int, str]]:
+    """What makes `copies` of each image, all in all; as printed a random share of them validates, whatever the image
+    itself does.
+    """
+    copied, validating = _copied(whole, protocol)
+    return [
+        (i, "val" if uniform_for("copies", whole.rows[i].sha256, copy) < validating else "train")
+        for copy in range(1, copies)
+        for i in whole.where(source=REAL)
+        if whole.rows[i].split in copied
+    ]
+
+
+def _copied(whole: ImageSet, protocol: str) -> tuple[tuple[str, ...], float]:
+    """The parts whose images may be copied, and the share of the copies that validates."""
+    validating = whole.about["config"].get("val_share", 0.0) if protocol == "as_printed" else 0.0
+    return (("train", "val") if validating else ("train",)), validating
+
+
+def _duplicates(whole: ImageSet, protocol: str) -> list[tuple[int, str]]:
+    """As many copies of real images as one kind of generator added, class by class (without generators: a copy of
+    each).
+
+    Held out only training images are copied, for training. As printed any image is, and a random share of the copies
+    validates, just as generated images do under that protocol.
+    """
+    copied, validating = _copied(whole, protocol)
+    used: list[tuple[int, str]] = []
+    for label in whole.classes:
+        real = [i for i in whole.where(label=label, source=REAL) if whole.rows[i].split in copied]
+        kinds = Counter(row.source.partition("/")[0] for row in whole.rows if row.label == label and row.source != REAL)
+        for number, i in zip(range(max(kinds.values(), default=len(real))), _laps(whole, real), strict=False):
+            used.append((i, "val" if uniform_for("duplicates", label, number) < validating else "train"))
+    return used
+
+
+def _laps(whole: ImageSet, positions: list[int]) -> Iterator[int]:
+    """The positions without end: each once, in an order of its own for each lap, before any comes again."""
+    for lap in itertools.count():
+        yield from (i for _, i in sorted((seed_for("duplicates", lap, whole.rows[i].sha256), i) for i in positions))
+
+
+def _part(whole: ImageSet, positions: list[int]) -> Part:
+    places, rows = np.asarray(positions, dtype=np.int64), [whole.rows[i] for i in positions]
+    labels = np.array([whole.classes.index(row.label) for row in rows], dtype=np.int64)
+    return Part(lambda chosen: whole.pixels(places[chosen]), labels, rows)
+
+
+def _augmented(part: Part, augmentation: AugmentConfig, name: str, device: torch.device) -> Part:
+    """A changed copy in place of each image, made once."""
+    copies = []
+    for number, images in enumerate(part.chunks(CHUNK)):
+        reseed(device, "augmented", name, 0, number)  # with the 0 that published figures were drawn with
+        changed = conventional(as_float(torch.from_numpy(images).to(device)), augmentation)
+        copies.append(as_grey(changed).cpu().numpy())
+    whole = np.concatenate(copies)
+    return Part(
+        lambda chosen: whole[chosen], part.label_N, [replace(row, file=f"augmented {row.file}") for row in part.rows]
+    )
+
+
+def _validation(whole: ImageSet, used: list[tuple[int, str]]) -> dict[str, int]:
+    """What the validation part holds: images, how many are synthetic, and how many real ones the arm has trained on
+    in some way.
+    """
+    validating = [whole.rows[i] for i, split in used if split == "val"]
+    generators = {whole.rows[i].source for i, _ in used} - {REAL}
+    seen = {sha for name in generators for sha, _ in whole.lineage[name]}
+    trained = {whole.rows[i].sha256 for i, split in used if split == "train"}
+    return {
+        "images": len(validating),
+        "synthetic": sum(row.source != REAL for row in validating),
+        "seen_by_generators": sum(row.source == REAL and row.sha256 in seen for row in validating),
+        "also_trained": sum(row.source == REAL and row.sha256 in trained for row in validating),
+        "groups_that_train": len(
+            {row.group for row in validating if row.source == REAL}
+            & {whole.rows[i].group for i, split in used if split == "train" and whole.rows[i].source == REAL}
+        ),
+    }
+
+
+def describe(material: Material) -> dict[str, Any]:
+    """What a reader should know of it, JSON-ready."""
+    return {"counts": material.counts, "validation": material.validation, "train_images": len(material.train.rows)}

@@ -1,0 +1,1 @@
+"""Numbers that judge, and the verdict they lead to."""

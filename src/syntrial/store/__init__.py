@@ -1,0 +1,1 @@
+"""Where data lie: URIs, folders, object stores, buckets; whatever is written is written whole."""

@@ -1,0 +1,120 @@
+"""The buckets of a place, made where they are missing, with the rules by which a store cleans up after itself.
+
+Uploads that were begun and never finished go after a day, checkpoints a while after they were last written. MinIO takes
+no rule for uploads: there they go by a setting of the server's own, MINIO_API_STALE_UPLOADS_EXPIRY, a day as well.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Iterable
+
+from minio.commonconfig import ENABLED, Filter
+from minio.error import S3Error
+from minio.lifecycleconfig import AbortIncompleteMultipartUpload, Expiration, LifecycleConfig, Rule
+
+from syntrial.errors import ConfigError
+from syntrial.store import token
+from syntrial.store.objects import ObjectStore
+from syntrial.store.uris import Place, place_of
+
+CHECKPOINT_DAYS = 30  # after which nobody comes back to a piece of work, and a report has long been made of its result
+UPLOADS, CHECKPOINTS = "syntrial-unfinished-uploads", "syntrial-checkpoints"  # names of rules; of these with the prefix
+NOT_TAKEN = {"InvalidArgument", "MalformedXML", "NotImplemented"}  # answers to a rule that a store does not know
+
+log = logging.getLogger(__name__)
+
+
+def make_buckets(uris: Iterable[str], checkpoint_days: int = CHECKPOINT_DAYS) -> dict[str, float]:
+    """Makes the buckets that are missing and sets their rules, again and again to the same end; deletes nothing.
+    A store without a generation begins one.
+
+    Rules of others stay, and those for checkpoints elsewhere in a bucket that several installations share. Returns how
+    many buckets there are, how many of them are new, and the rules of ours on them.
+
+    Args:
+        uris: the buckets, as minio://BUCKET or s3://BUCKET; that of SYNTRIAL_CHECKPOINT_URI is one anyway.
+        checkpoint_days: days after which what lies there and was not written again is deleted.
+
+    Raises:
+        ConfigError: a URI that names no bucket, or an environment that does not say how to reach the store.
+        StorageError: the store is gone or refuses.
+    """
+    places = {_bucket(uri): [_ending_uploads()] for uri in uris}
+    if uri := os.environ.get("SYNTRIAL_CHECKPOINT_URI", ""):
+        places.setdefault(_bucket(uri), [_ending_uploads()]).append(_expiry(uri, checkpoint_days))
+    buckets = {Bucket(place): rules for place, rules in places.items()}
+    made = sum(bucket.make() for bucket in buckets)
+    if uri and not token.generation(uri):
+        token.begin(uri)
+    rules = sum(bucket.set_rules(rules) for bucket, rules in buckets.items())
+    return {"buckets": len(buckets), "made": made, "rules": rules}
+
+
+class Bucket(ObjectStore):
+    """A bucket itself, not what is in it. Raises StorageError where the server is gone or refuses."""
+
+    def make(self) -> bool:
+        """Whether it is new."""
+        return self._patiently(self._made, "the creation")
+
+    def set_rules(self, rules: list[Rule]) -> int:
+        """These, in place of those of the same names. Returns how many the store took."""
+        try:
+            return self._patiently(functools.partial(self._set, rules), "the lifecycle rules")
+        except _NotTakenError as error:
+            log.warning(
+                "%s takes no rule for unfinished uploads (%s); its server's settings end them", self.place, error
+            )
+        expiring = [rule for rule in rules if rule.expiration]
+        return self._patiently(functools.partial(self._set, expiring), "the lifecycle rules")
+
+    def _made(self) -> bool:
+        if self._client.bucket_exists(self.place.bucket):
+            return False
+        try:
+            self._client.make_bucket(self.place.bucket)
+        except S3Error as error:
+            if error.code != "BucketAlreadyOwnedByYou":  # somebody was faster
+                raise
+            return False
+        return True
+
+    def _set(self, rules: list[Rule]) -> int:
+        there = self._client.get_bucket_lifecycle(self.place.bucket)
+        ours = {UPLOADS, *(rule.rule_id for rule in rules)}
+        others = [rule for rule in (there.rules if there else []) if rule.rule_id not in ours]
+        if not rules and not others:
+            return 0
+        try:
+            self._client.set_bucket_lifecycle(self.place.bucket, LifecycleConfig([*others, *rules]))
+        except S3Error as error:
+            if error.code in NOT_TAKEN and any(rule.abort_incomplete_multipart_upload for rule in rules):
+                raise _NotTakenError(error.code) from None
+            raise
+        return len(rules)
+
+
+class _NotTakenError(Exception):
+    """The store does not know a kind of rule."""
+
+
+def _bucket(uri: str) -> Place:
+    place = place_of(uri)
+    if not place.bucket:
+        raise ConfigError(f"{uri} names no bucket; write minio://BUCKET or s3://BUCKET")
+    return place._replace(key="")
+
+
+def _ending_uploads() -> Rule:
+    ends = AbortIncompleteMultipartUpload(days_after_initiation=1)
+    return Rule(ENABLED, Filter(prefix=""), UPLOADS, abort_incomplete_multipart_upload=ends)
+
+
+def _expiry(uri: str, days: int) -> Rule:
+    prefix = place_of(uri).key.strip("/")
+    if not prefix:
+        raise ConfigError(f"SYNTRIAL_CHECKPOINT_URI is {uri}, all of which would be deleted in time; add a prefix")
+    return Rule(ENABLED, Filter(prefix=f"{prefix}/"), f"{CHECKPOINTS}-{prefix}"[:255], expiration=Expiration(days=days))

@@ -1,0 +1,352 @@
+"""An object store that may be away for a while: every request is repeated until it has been silent for too long.
+
+A server that does not answer, or answers with a 5xx, is asked again after growing, scattered pauses, until nothing has
+come from it for SYNTRIAL_STORAGE_PATIENCE_S seconds (120 unless set); a person is told once. What arrives is checked:
+its size against the listing's, its MD5 against the etag where that is one. Objects stored in parts, or encrypted with
+a customer's key, have other etags; of them only the size is known.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import hashlib
+import io
+import itertools
+import logging
+import os
+import random
+import re
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+from xml.etree.ElementTree import ParseError
+
+import certifi
+import urllib3
+from minio import Minio
+from minio.datatypes import Object
+from minio.error import InvalidResponseError, S3Error, ServerError
+from minio.helpers import check_bucket_name
+from urllib3.exceptions import HTTPError, SSLError
+
+from syntrial.errors import ConfigError, DataError, SyntrialError
+from syntrial.store import atomic
+from syntrial.store.uris import KEYS, Entry, Place, StorageError, endpoint_of, keys_of, parts_of, region_of, seconds_of
+
+A = TypeVar("A")
+
+CONNECTIONS = 16  # kept open; more requests at a time than these open their own
+CHUNK_BYTES = 1 << 20  # held in memory for each object on its way here
+PART_BYTES = 16 << 20  # held in memory for each object on its way there; a larger one travels in parts
+PAGE = 1000  # entries of a listing asked for at a time; S3 gives no more
+PATIENCE_S = 120.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 8.0
+QUIET_S = 2.0  # of an outage before a person is told
+DAMAGED_TRIES = 4  # times the same object may arrive damaged
+BUSY = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted"}
+DENIED = {
+    "AccessDenied",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "InvalidTokenId",
+    "SignatureDoesNotMatch",
+}
+
+log = logging.getLogger(__name__)
+
+
+class ObjectStore:
+    """A store below a prefix of a bucket.
+
+    Args:
+        patience_s: seconds of silence before the server counts as gone; from the environment where it is None.
+
+    Raises:
+        ConfigError: the environment does not say how to reach it, or names certificates that cannot be read.
+        FileNotFoundError: from any method, the object is not there.
+        StorageError: from any method, the server is gone or refuses.
+        DataError: from any method, an object that stays damaged, or changed while it was read.
+    """
+
+    def __init__(self, place: Place, patience_s: float | None = None) -> None:
+        self.place = place
+        self.patience_s = seconds_of("SYNTRIAL_STORAGE_PATIENCE_S", PATIENCE_S) if patience_s is None else patience_s
+        self.host, secure = endpoint_of(place.scheme)
+        access, secret, token = keys_of(place.scheme)
+        try:
+            check_bucket_name(place.bucket)
+            self._client = Minio(
+                self.host,
+                access,
+                secret,
+                token,
+                secure,
+                region=region_of(place.scheme),
+                http_client=_connections(secure),
+            )
+        except ValueError as error:
+            raise ConfigError(f"{place} cannot be used: {error}") from None
+        self._prefix = place.key.strip("/") + "/" if place.key else ""
+        self._abandoned = threading.Event()
+        self._told = False
+
+    def __repr__(self) -> str:
+        return f"ObjectStore({str(self.place)!r})"
+
+    def entries(self) -> Iterator[Entry]:
+        """All below the prefix, by key, as S3 sorts them, without what browsers of buckets store for empty folders."""
+        after = None
+        while True:
+            page = self._patiently(functools.partial(self._page, after), "its list of objects")
+            yield from (_entry(found, self._prefix) for found in page if not _key(found).endswith("/"))
+            if len(page) < PAGE:
+                return
+            after = _key(page[-1])
+
+    def find(self, name: str) -> Entry | None:
+        """One object, or None where it is not there."""
+        stat = functools.partial(self._client.stat_object, self.place.bucket, self._key(name))
+        try:
+            return _entry(self._patiently(stat, name), self._prefix)
+        except FileNotFoundError:
+            return None
+
+    def read_bytes(self, name: str) -> bytes:
+        """A whole object, in memory."""
+        content = io.BytesIO()
+        self._receive(_Transfer(self.place.bucket, self._key(name), content), name)
+        return content.getvalue()
+
+    def get(self, entry: Entry, path: Path) -> None:
+        """An object into a file, whole or not at all, never whole in memory; the file has the object's time."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic.new_file(path, durable=False) as file:  # a file lost in a power cut is missed and fetched again
+            transfer = _Transfer(self.place.bucket, self._key(entry.name), file, entry.etag, entry.size_bytes)
+            self._receive(transfer, entry.name)
+            file.flush()
+            os.utime(file.fileno(), (entry.modified_s, entry.modified_s))
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """In place of what stood there, at once."""
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        self._send(name, io.BytesIO(content), len(content), md5)
+
+    def put(self, path: Path, name: str) -> None:
+        """A file's content, never whole in memory. Not sent where an object of its size and MD5 is there already."""
+        size_bytes, md5, there = path.stat().st_size, md5_of(path), self.find(name)
+        if there is None or (there.size_bytes, there.etag) != (size_bytes, md5):
+            with open(path, "rb") as file:
+                self._send(name, file, size_bytes, md5)
+
+    def delete(self, name: str) -> None:
+        """Nothing happens when it is not there."""
+        self._patiently(functools.partial(self._client.remove_object, self.place.bucket, self._key(name)), name)
+
+    def abandon(self) -> None:
+        """Whatever is under way in other threads ends at its next step."""
+        self._abandoned.set()
+
+    def _key(self, name: str) -> str:
+        return self._prefix + "/".join(parts_of(name))
+
+    def _page(self, after: str | None) -> list[Object]:
+        listing = self._client.list_objects(self.place.bucket, self._prefix, recursive=True, start_after=after)
+        return list(itertools.islice(listing, PAGE))
+
+    def _receive(self, transfer: _Transfer, what: str) -> None:
+        self._patiently(lambda: transfer.go_on(self._client, self._abandoned.is_set), what, transfer.file.tell)
+
+    def _send(self, name: str, file: BinaryIO, size_bytes: int, md5: str) -> None:
+        key, bucket = self._key(name), self.place.bucket
+        part_bytes = max(PART_BYTES, -(-size_bytes // 10_000))  # S3 allows 10,000 parts
+
+        def attempt() -> None:
+            file.seek(0)
+            sent = self._client.put_object(bucket, key, file, size_bytes, part_size=part_bytes, num_parallel_uploads=1)
+            if size_bytes <= part_bytes and is_md5(sent.etag or "") and not _is_sealed(sent.http_headers):
+                intact = sent.etag == md5
+            else:
+                intact = self._client.stat_object(bucket, key).size == size_bytes
+            if not intact:
+                raise _DamagedError
+
+        self._patiently(attempt, name)
+
+    def _patiently(self, action: Callable[[], A], what: str, progress: Callable[[], int] = lambda: 0) -> A:
+        """The action's result, tried again until the server has been silent for `patience_s`.
+
+        `progress` is a number that grows when something has come; the patience then begins anew.
+        """
+        silent_since_s, reached, pause_s, damaged = None, progress(), FIRST_PAUSE_S, 0
+        while True:
+            try:
+                result = action()
+                self._told = False
+                return result
+            except Exception as error:
+                damaged += isinstance(error, _DamagedError)
+                trouble = _passing(error)
+                if not trouble:
+                    raise self._explained(error, what) from None
+            if damaged == DAMAGED_TRIES:
+                raise DataError(f"{what} of {self.place} arrived damaged {damaged} times; store it again")
+            if silent_since_s is None or progress() > reached:
+                silent_since_s, reached, pause_s = time.monotonic(), progress(), FIRST_PAUSE_S
+            self._wait(trouble, pause_s, time.monotonic() - silent_since_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _wait(self, trouble: str, pause_s: float, silent_s: float) -> None:
+        left_s = self.patience_s - silent_s
+        if left_s <= 0:
+            waited = f" since {self.patience_s:g} s" if self.patience_s else ""
+            raise StorageError(f"{self.host} {trouble}{waited} ({self.place}); is it running, and reachable?")
+        if silent_s > QUIET_S and not self._told:
+            self._told = True
+            log.warning("%s %s; trying for %.0f s more", self.host, trouble, left_s)
+        # Scattered, so that many workers do not come back at once; by the system's randomness, so no seed is touched.
+        if self._abandoned.wait(min(left_s, pause_s * random.SystemRandom().uniform(0.5, 1))):
+            raise StorageError(f"{self.place}: given up")
+
+    def _explained(self, error: Exception, what: str) -> Exception:
+        """What a person can do about an error that waiting does not cure; the error itself if no server is at fault."""
+        if isinstance(error, SSLError):
+            plain = "; a server without TLS needs MINIO_SECURE=false" if self.place.scheme == "minio" else ""
+            return StorageError(f"no trusted, encrypted connection to {self.host} is possible{plain}")
+        if isinstance(error, SyntrialError):
+            return error
+        if isinstance(error, InvalidResponseError | ServerError | ParseError | ValueError):
+            return StorageError(
+                f"{self.host} does not answer as an object store does; is that the right address and port?"
+            )
+        if not isinstance(error, S3Error):
+            return error
+        if error.code == "NoSuchKey":
+            return FileNotFoundError(errno.ENOENT, f"not in {self.place}", what)
+        if error.code == "NoSuchBucket":
+            return StorageError(f"{self.host} has no bucket {self.place.bucket!r}; create it, or correct the URI")
+        if error.code == "PreconditionFailed":
+            return DataError(f"{what} of {self.place} changed while it was fetched; start again")
+        refused = f"{self.host} refuses {what} of {self.place} ({error.code})"
+        if error.code in DENIED:
+            keys = KEYS[self.place.scheme]
+            return StorageError(f"{refused}; check {' and '.join(keys)}, which {_are_set(keys)}")
+        return StorageError(refused)
+
+
+class _DamagedError(Exception):
+    """What arrived is not what was sent."""
+
+
+class _Transfer:
+    """An object on its way into a file. It goes on where a broken connection left it, if the object is the same."""
+
+    def __init__(self, bucket: str, key: str, file: BinaryIO, etag: str = "", size_bytes: int | None = None) -> None:
+        self.bucket, self.key, self.file, self.etag, self.size_bytes = bucket, key, file, etag, size_bytes
+        self._restart()
+
+    def go_on(self, client: Minio, is_abandoned: Callable[[], bool]) -> None:
+        """What is missing. Raises _DamagedError when the whole is not as announced; the next call starts anew."""
+        same: dict[str, str | list[str] | tuple[str]] = {"If-Match": f'"{self.etag}"'} if self.etag else {}
+        response = client.get_object(self.bucket, self.key, offset=self.file.tell(), request_headers=same)
+        try:
+            if self.file.tell() and response.status != 206:  # a server without ranges begins at the beginning
+                self._restart()
+            self.etag = self.etag or response.headers.get("etag", "").strip('"')
+            for chunk in response.stream(CHUNK_BYTES, decode_content=False):
+                self.file.write(chunk)
+                self._md5.update(chunk)
+                if is_abandoned():
+                    raise StorageError(f"{self.key}: given up")
+        finally:
+            response.close()
+            response.release_conn()
+        if not self._is_intact(response.headers):
+            self._restart()
+            raise _DamagedError
+
+    def _is_intact(self, headers: Mapping[str, str]) -> bool:
+        if self.size_bytes not in (None, self.file.tell()):
+            return False
+        return not is_md5(self.etag) or _is_sealed(headers) or self._md5.hexdigest() == self.etag
+
+    def _restart(self) -> None:
+        self.file.seek(0)
+        self.file.truncate()
+        self._md5 = hashlib.md5(usedforsecurity=False)
+
+
+def is_md5(etag: str) -> bool:
+    """Whether an etag is the MD5 of a content, as far as its look can say."""
+    return re.fullmatch("[0-9a-f]{32}", etag) is not None
+
+
+def md5_of(path: Path) -> str:
+    """In hexadecimal digits, as etags have it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _passing(error: Exception) -> str:
+    """What the trouble is, when it may pass by itself; "" when waiting does not help."""
+    if isinstance(error, _DamagedError):
+        return "sends damaged data"
+    if isinstance(error, S3Error | ServerError | InvalidResponseError):
+        code = error.code if isinstance(error, S3Error) else None
+        status = _status(error)
+        return f"answers {status} {code or ''}".strip() if status >= 500 or status == 429 or code in BUSY else ""
+    if isinstance(error, SSLError) and re.search("CERTIFICATE|WRONG_VERSION|RECORD|PROTOCOL", str(error).upper()):
+        return ""
+    if isinstance(error, HTTPError | ConnectionError | TimeoutError):
+        return f"does not answer ({getattr(error.__cause__, 'strerror', None) or type(error).__name__})"
+    return ""
+
+
+def _status(error: S3Error | ServerError | InvalidResponseError) -> int:
+    if isinstance(error, S3Error):
+        return error.response.status
+    return error.status_code if isinstance(error, ServerError) else error._code
+
+
+def _is_sealed(headers: Mapping[str, str]) -> bool:
+    """Whether the object is encrypted with a customer's key, so that its etag says nothing about its content."""
+    by_service = headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
+    return by_service or "x-amz-server-side-encryption-customer-algorithm" in headers
+
+
+def _are_set(keys: tuple[str, str]) -> str:
+    return "are set" if os.environ.get(keys[0]) else "are not set"
+
+
+def _key(found: Object) -> str:
+    return found.object_name or ""
+
+
+def _entry(found: Object, prefix: str) -> Entry:
+    modified_s = found.last_modified.timestamp() if found.last_modified else 0.0
+    return Entry(_key(found).removeprefix(prefix), found.size or 0, found.etag or "", modified_s)
+
+
+def _connections(secure: bool) -> urllib3.PoolManager:
+    return urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=5, read=60),
+        maxsize=CONNECTIONS,
+        retries=False,  # there is one patience, ObjectStore's
+        cert_reqs="CERT_REQUIRED",
+        ca_certs=_authorities() if secure else None,
+    )
+
+
+def _authorities() -> str:
+    for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE"):
+        if path := os.environ.get(name):
+            try:
+                ssl.create_default_context(cafile=path)
+            except OSError as error:
+                raise ConfigError(f"{name} is {path}, a file without certificates that can be read ({error})") from None
+            return path
+    return certifi.where()

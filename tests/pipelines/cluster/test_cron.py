@@ -1,0 +1,69 @@
+"""The six fields of a schedule mean here what they mean to Kubeflow; the times below are those of robfig/cron 1.2."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from pipelines.cluster.cron import Cron
+from syntrial.errors import ConfigError
+
+NOW = datetime(2026, 11, 23, 9, 30, 15, tzinfo=UTC)  # a Monday
+
+
+@pytest.mark.parametrize(
+    ("fields", "then"),
+    [
+        ("0 0 3 * * 1", "2026-11-30 03:00:00"),
+        ("0 0 3 * * mon", "2026-11-30 03:00:00"),
+        ("0 30 9 * * *", "2026-11-24 09:30:00"),
+        ("16 30 9 * * *", "2026-11-23 09:30:16"),
+        ("15 30 9 * * *", "2026-11-24 09:30:15"),
+        ("0 */20 * * * *", "2026-11-23 09:40:00"),
+        ("0 10/25 * * * ?", "2026-11-23 09:35:00"),
+        ("0 0 0 31 * *", "2026-12-31 00:00:00"),
+        ("0 0 0 1 JAN-MAR/2 *", "2027-01-01 00:00:00"),
+        ("0 0 0 29 2 *", "2028-02-29 00:00:00"),
+        ("0 0 12 13 * 5", "2026-11-27 12:00:00"),  # the 13th or a Friday
+        ("0 0 12 13 * *", "2026-12-13 12:00:00"),
+        ("0 0 12 */2 * 5", "2026-11-27 12:00:00"),  # with a star in it the day must fit too
+        ("0 5,35 9,21 * * 1-5", "2026-11-23 09:35:00"),
+    ],
+)
+def test_the_next_time(fields, then):
+    assert f"{Cron.of(fields).after(NOW):%Y-%m-%d %H:%M:%S}" == then
+
+
+def test_five_fields_are_refused_with_what_six_mean_and_the_line_that_was_meant():
+    with pytest.raises(ConfigError) as refusal:
+        Cron.of("0 3 * * 1")
+    assert "lacks the seconds" in str(refusal.value)
+    assert "second minute hour day month weekday" in str(refusal.value)
+    assert str(refusal.value).endswith("did you mean '0 0 3 * * 1'?")
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ("", "has 0 fields"),
+        ("0 0 0 3 * * 1", "has 7 fields"),
+        ("@daily", "did you mean '0 0 0 [*] [*] [*]'"),
+        ("* 0 3 * * 1", "several runs a minute; did you mean '0 0 3 \\* \\* 1'"),
+        ("0 60 3 * * 1", "'60' .* is no minute; it may be 0 to 59"),
+        ("0 0 3 * * 7", "'7' .* is no weekday; it may be 0 to 6 or sun to sat"),
+        ("0 0 3 * jam *", "'jam' .* did you mean jan"),
+        ("0 0 3 5-1 * *", "holds no day"),
+        ("0 0/0 3 * * *", "holds no minute"),
+        ("0 0 3 ** * *", "'\\*\\*' .* is no day"),
+        ("0 0 3 1, * *", "'' .* is no day"),
+        ("0 0 3 31 2,4 *", "never comes"),
+    ],
+)
+def test_nonsense_is_refused_with_what_would_fit(fields, told):
+    with pytest.raises(ConfigError, match=told):
+        Cron.of(fields)
+
+
+def test_five_fields_that_make_no_sense_with_seconds_either_get_no_proposal():
+    with pytest.raises(ConfigError) as refusal:
+        Cron.of("99 3 * * 1")
+    assert "did you mean" not in str(refusal.value)
