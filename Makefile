@@ -1,4 +1,4 @@
-# Everything done by hand here. `make` alone lists it; set-up happens by itself, once, in .venv.
+# Every task that is started by hand. `make` without a target lists them; .venv is set up automatically, once.
 
 STUDY ?= studies/quick.yaml
 DATA ?= data/sample/xray
@@ -82,7 +82,7 @@ deploy: | $(BIN)/python ## bring MinIO, rights and settings to a cluster (OVERLA
 undeploy: ## take them away again; data only with DATA=delete
 	@KUBECTL='$(KUBECTL)' k8s/undeploy '$(OVERLAY)' $(filter delete,$(DATA))
 
-# pip has the second try: uv does not read pip's settings, such as a mirror or its certificate.
+# If uv fails, pip tries: uv does not read pip's settings, such as a mirror or its certificate.
 $(READY): requirements.lock pyproject.toml | $(BIN)/uv
 	@echo 'setting up .venv: once, about 3 GB to download for PyTorch'
 	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements.lock \
