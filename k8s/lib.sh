@@ -16,7 +16,7 @@ kubectl() {
 
 reach() {
   kubectl get --raw /readyz >/dev/null 2>&1 ||
-    die "no cluster answers ${KUBECTL:-kubectl}; KUBECONFIG names the file that says where one is"
+    die "no cluster answers ${KUBECTL:-kubectl}; KUBECONFIG names the file with the address of one"
 }
 
 # Prints the folder of an overlay, given as a name in k8s/overlays or as a path.
@@ -24,7 +24,7 @@ folder_of() {
   local folder=$1
   [ ! -d "k8s/overlays/$1" ] || folder=k8s/overlays/$1
   [ -f "$folder/kustomization.yaml" ] ||
-    die "there is no overlay $1; there are $(ls -m k8s/overlays), and any folder with a kustomization.yaml will do"
+    die "there is no overlay $1; there are $(ls -m k8s/overlays), and any folder with a kustomization.yaml can be used"
   echo "$folder"
 }
 
@@ -32,7 +32,7 @@ folder_of() {
 namespace_of() {
   local found
   found=$(sed -n 's/^  namespace: //p' | sort -u)
-  [[ $found =~ ^[a-z0-9-]+$ ]] || die "the overlay has not one namespace for all; its kustomization.yaml states it"
+  [[ $found =~ ^[a-z0-9-]+$ ]] || die "the overlay needs a single namespace for all objects; set it in its kustomization.yaml"
   echo "$found"
 }
 
