@@ -66,7 +66,7 @@ format: $(READY) ## format the code
 golden: $(READY) ## write again the compiled studies that tests compare with; review their diff
 	@GOLDEN=write $(BIN)/python -m pytest -q tests/pipelines/cluster/test_place.py -k golden
 
-lock: $(BIN)/uv ## pin again the packages that pyproject.toml requires (UPGRADE=--upgrade: the newest)
+lock: $(BIN)/uv ## pin anew what pyproject.toml asks for (UPGRADE=--upgrade: to the newest)
 	$(PIN) --all-extras --group dev $(UPGRADE) --output-file requirements.lock pyproject.toml
 	$(PIN) --extra dicom --constraint requirements.lock --output-file images/light.lock pyproject.toml
 	printf 'safetensors\ntorch\n' | $(PIN) --constraint requirements.lock --output-file images/train.lock -
