@@ -22,7 +22,7 @@ from torch import nn
 
 from syntrial import train_classifier, train_generator
 from syntrial.classifiers.material import Material, Part
-from syntrial.config import AugmentConfig, CnnConfig, GanConfig
+from syntrial.config import AugmentConfig, ClassifierConfig, GanConfig
 from syntrial.imageset import Row
 from syntrial.progress import Progress
 from syntrial.training.batches import Batches
@@ -134,7 +134,7 @@ def checkpoint_share(images_NSS: Images, config: GanConfig, device: torch.device
 def cnn_ratio(
     images_NSS: Images,
     label_N: NDArray[np.int64],
-    config: CnnConfig,
+    config: ClassifierConfig,
     online: AugmentConfig | None,
     device: torch.device,
     scratch: Path,

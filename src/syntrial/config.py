@@ -19,6 +19,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializeAsAny,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -26,7 +27,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from syntrial.arms import ARMS
+from syntrial.arms import DEFAULT, Recipe, canonical, recipe_of
 from syntrial.errors import ConfigError
 
 PAPER = "Sashank et al. 2022"
@@ -61,8 +62,12 @@ class Config(BaseModel):
         return value
 
     @classmethod
-    def of(cls, settings: dict[str, Any], where: str = "", **overrides: Any) -> Self:
+    def of(cls, settings: dict[str, Any], where: str = "", above: str = "", **overrides: Any) -> Self:
         """Settings from plain values.
+
+        Args:
+            where: the file they come from, for messages.
+            above: the section that they are, for messages.
 
         Raises:
             ConfigError: one sentence a problem: where, what was found, what would fit.
@@ -71,7 +76,7 @@ class Config(BaseModel):
             return cls.model_validate({**settings, **overrides})
         except ValidationError as error:
             problems = _told_once(error.errors())
-            raise ConfigError("; ".join(_sentence(cls, problem, where) for problem in problems)) from None
+            raise ConfigError("; ".join(_sentence(cls, problem, where, above) for problem in problems)) from None
 
 
 class IngestConfig(Config):
@@ -324,23 +329,26 @@ class GeneratorsConfig(Config):
                 )
 
 
-class CnnConfig(Config):
-    """The classifier, the same for every arm."""
+class ClassifierConfig(Config):
+    """The classifier, the same for every arm: what every architecture has. A class below adds an architecture's own."""
 
-    architecture: Literal["cnn"] = setting(
-        "cnn", "a key of syntrial.classifiers.cnn.CNNS", UNSAID + "; pooled at the end, so any side fits"
-    )
-    width: int = setting(32, "channels of the first block; doubled twice", UNSAID, ge=4, le=1024)
-    dropout: float = setting(0.3, "share of the features hidden while training", UNSAID, ge=0, lt=1)
+    architecture: str = setting("cnn", "a key of syntrial.classifiers.settings.CLASSIFIERS", UNSAID)
     epochs: int = setting(20, "passes over the arm `original`", UNSAID + "; more than 7, as its figure 10 shows", ge=1)
     batch: int = setting(32, "images", UNSAID + "; Keras' default", ge=2)
     lr: float = setting(1e-3, "Adam's learning rate", UNSAID + "; Keras' default", gt=0, le=10)
     schedule: Literal["cosine", "constant"] = setting(
         "cosine",
         "how the learning rate goes: down to 0, or not at all",
-        UNSAID + "; with a constant one the last figures hang on the last few batches (Loshchilov and Hutter 2017)",
+        UNSAID + "; with a constant one the last figures depend on the last few batches (Loshchilov and Hutter 2017)",
     )
     weight_decay: float = setting(0.0, "AdamW's, per step and learning rate", UNSAID, ge=0)
+
+
+class CnnConfig(ClassifierConfig):
+    """A plain convolutional network, pooled at the end, so that any side fits."""
+
+    width: int = setting(32, "channels of the first block; doubled twice", UNSAID, ge=4, le=1024)
+    dropout: float = setting(0.3, "share of the features hidden while training", UNSAID, ge=0, lt=1)
 
 
 class ResizeConfig(Config):
@@ -378,7 +386,9 @@ class StudyConfig(Config):
         ["normal", "pneumonia"], "by the names in the data; the last is the one to be found", PAPER, min_length=2
     )
     arms: list[str] = setting(
-        list(ARMS), "keys of syntrial.arms.ARMS", PAPER + ", section 2.3; conventional_online and duplicates are ours"
+        list(DEFAULT),
+        "training sets to compare: presets of syntrial.arms, or arms such as 'half: add=simple dose=0.5'",
+        PAPER + ", section 2.3; conventional_online and duplicates are ours",
     )
     seeds: list[int] = setting(
         [0, 1, 2], "one classifier an arm for each, the same in every arm", "ours; the paper has one run", min_length=1
@@ -390,22 +400,60 @@ class StudyConfig(Config):
     split: SplitConfig = Field(default_factory=SplitConfig)
     conventional: AugmentConfig = Field(default_factory=AugmentConfig)
     generators: GeneratorsConfig = Field(default_factory=GeneratorsConfig)
-    classifier: CnnConfig = Field(default_factory=CnnConfig)
+    classifier: SerializeAsAny[ClassifierConfig] = Field(default_factory=CnnConfig)
     resize_check: ResizeConfig = Field(default_factory=ResizeConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _arms_as_text(cls, arms: Any) -> Any:
+        if not isinstance(arms, list | tuple):
+            return arms
+        try:
+            return [canonical(arm) for arm in arms]
+        except ConfigError as error:
+            raise PydanticCustomError("told", "arms: {told}", {"told": str(error)}) from None
+
+    @field_validator("classifier", mode="before")
+    @classmethod
+    def _classifier_of_its_architecture(cls, settings: Any) -> Any:
+        # Imported here, because the registry is made of the settings above.
+        from syntrial.classifiers.settings import classifier_config
+
+        if not isinstance(settings, dict):
+            return settings
+        try:
+            return classifier_config(settings, above="classifier")
+        except ConfigError as error:
+            raise PydanticCustomError("told", "{told}", {"told": str(error)}) from None
+
+    @property
+    def recipes(self) -> dict[str, Recipe]:
+        """The arms' recipes by name, in the order of the study."""
+        return dict(map(recipe_of, self.arms))
+
+    def _refuse_strange_arms(self) -> None:
+        drawing = [name for name in dict(self.generators) if name != "faces"]  # faces are of none of the classes
+        for name, recipe in self.recipes.items():
+            if recipe.generator and recipe.generator not in drawing:
+                raise ValueError(
+                    f"arm {name} adds images of a generator {recipe.generator!r}; the study has {', '.join(drawing)}"
+                )
+            if recipe.against and recipe.against not in self.recipes:
+                raise ValueError(
+                    f"arm {name} is judged against {recipe.against!r}; the study has {', '.join(self.recipes)}"
+                )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.side not in SIDES:
             raise ValueError(f"side is {self.side}; the generators draw {', '.join(map(str, SIDES))} px")
-        for arm in self.arms:
-            if arm not in ARMS:
-                raise ValueError(f"arms has no {arm!r}; it has {', '.join(ARMS)}")
-        labels = [same_name(label) for label in self.classes]
-        for name, values in (("arms", self.arms), ("classes", labels), ("seeds", self.seeds)):
+        labels, arms = [same_name(label) for label in self.classes], [recipe_of(arm)[0] for arm in self.arms]
+        for name, values in (("arms", arms), ("classes", labels), ("seeds", self.seeds)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names something twice: {getattr(self, name)}")
-        if any(ARMS[arm].generator == "transfer" for arm in self.arms):
+        self._refuse_strange_arms()
+        if any(recipe.generator == "transfer" for recipe in self.recipes.values()):
             self.generators.refuse_unlike_networks()
         if "original" not in self.arms:
             raise ValueError("arms lacks 'original', which every other arm is measured against")
@@ -565,11 +613,14 @@ def _told_once(problems: Sequence[Any]) -> list[Any]:
     return [same[0] if len(same) == 1 else {**same[0], "loc": place} for (place, _), same in alike.items()]
 
 
-def _sentence(cls: type[Config], problem: Any, where: str) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
+def _sentence(cls: type[Config], problem: Any, where: str, above: str) -> str:
+    place = ".".join(filter(None, [above, *map(str, problem["loc"])]))
     prefix = f"{where}: " if where else ""
+    if problem["type"] == "told":  # in a sentence of its own already
+        return f"{prefix}{problem['msg']}"
     if problem["type"] == "extra_forbidden":
         section, known = _section(cls, problem["loc"][:-1])
+        section = ".".join(filter(None, (above, section)))
         name = str(problem["loc"][-1])
         return f"{prefix}{f'{section} has' if section else 'there is'} no {name!r}; {_hint(name, known)}"
     message = problem["msg"].removeprefix("Value error, ")
