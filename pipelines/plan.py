@@ -14,7 +14,9 @@ from pipelines.counts import Counts
 from pipelines.graph import ALL, kinds_of
 from pipelines.local.watch import AT_ONCE, Planned
 from syntrial.arms import recipe_of
-from syntrial.config import ClassifierConfig, GanConfig, StudyConfig
+from syntrial.classifiers.settings import ClassifierConfig
+from syntrial.config import StudyConfig
+from syntrial.generators.settings import GeneratorConfig
 from syntrial.reading.layouts import FACES
 
 PROTOCOLS = ("as_printed", "held_out")
@@ -68,13 +70,13 @@ def measure(study: StudyConfig, seconds: float = 2.0) -> Speed:
     config, classifier = study.generators.simple, study.classifier
     real = torch.rand(config.batch, 1, study.side, study.side, device=device) * 2 - 1
     label = torch.zeros(config.batch, dtype=torch.int64, device=device)
-    players = train_generator.begin(study.side, 0, config, "measure", device)
-    gan = _rate(lambda: train_generator.update(players, [(real, label)] * config.discriminator_steps, config), seconds)
+    generator = train_generator.begin(study.side, 0, config, "measure", device)
+    gan = _rate(lambda: generator.step([(real, label)] * config.batches_per_step, 0), seconds)
     learner = train_classifier.begin(len(study.classes), 0, classifier, device)
     images = torch.rand(classifier.batch, 1, study.side, study.side, device=device) * 2 - 1
     labels = torch.zeros(classifier.batch, dtype=torch.int64, device=device)
     cnn = _rate(lambda: train_classifier.update(learner, images, labels, None), seconds)
-    return Speed(gan * config.batch * config.discriminator_steps, cnn * classifier.batch)
+    return Speed(gan * config.batch * config.batches_per_step, cnn * classifier.batch)
 
 
 def guessed(study: StudyConfig) -> Speed:
@@ -83,7 +85,7 @@ def guessed(study: StudyConfig) -> Speed:
     """
     gan, classifier = study.generators.simple, study.classifier
     return Speed(
-        gan=350 * (64 / study.side) ** 2 * (16 / gan.width) ** 1.4,
+        gan=350 * (64 / study.side) ** 2 / gan.relative_cost,
         cnn=850 * (64 / study.side) ** 2 * (16 / getattr(classifier, "width", 16)),
     )
 
@@ -109,7 +111,7 @@ def _trial(
 def _generators(
     study: StudyConfig, counts: Counts, speed: Speed, protocol: str, kind: str, needs: list[Planned]
 ) -> list[Planned]:
-    config: GanConfig = getattr(study.generators, kind)
+    config = study.generators[kind]
     images = {ALL: counts.total} if config.conditional else counts.classes
     boxes = []
     for label, count in images.items():
@@ -171,8 +173,8 @@ def _training(study: StudyConfig, count: int, protocol: str) -> int:
     return count if protocol == "as_printed" else round(count * (1 - study.split.val_share - study.split.test_share))
 
 
-def _gan_images(config: GanConfig, images: int) -> int:
-    per_step = min(config.batch, max(1, images)) * config.discriminator_steps
+def _gan_images(config: GeneratorConfig, images: int) -> int:
+    per_step = min(config.batch, max(1, images)) * config.batches_per_step
     return math.ceil(config.epochs * images / per_step) * per_step
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syntrial.arms import recipe_of
-from syntrial.config import CnnConfig, StudyConfig
+from syntrial.classifiers.settings import CnnConfig
+from syntrial.config import StudyConfig
 from syntrial.imageset import REAL, ImageSet, Row, Writer, sha256_of
 from syntrial.reporting.outcomes import Outcome, gathered, refuse_unequal
 from syntrial.reporting.results import PROTOCOLS, Results, results_of

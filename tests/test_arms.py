@@ -6,13 +6,14 @@ import pytest
 from builders import drawn_set, real_set
 
 from syntrial.arms import DEFAULT, PRESETS, Recipe, canonical, control_of, recipe_of, text_of
-from syntrial.config import StudyConfig, load_study, settings_of
+from syntrial.config import StudyConfig, load_study
 from syntrial.errors import ConfigError, DegenerateError
 from syntrial.imageset import REAL, ImageSet
 from syntrial.pool import pool
 from syntrial.report import report
 from syntrial.reporting.outcomes import Outcome
 from syntrial.reporting.results import verdicts_of
+from syntrial.settings import settings_of
 from syntrial.split import PROTOCOLS, split
 from syntrial.train_classifier import train_classifier
 from tests.fake_scores import Study, outcomes_of, small_study

@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 import pytest
 
 from syntrial.arms import DEFAULT
-from syntrial.config import settings_of
 from syntrial.errors import ConfigError, DegenerateError
 from syntrial.report import report
 from syntrial.reporting.paper import PAPER_ROWS
+from syntrial.settings import settings_of
 from tests.fake_scores import Study, edit_json, edit_rows, small_study
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -119,7 +119,7 @@ def test_the_answer_comes_before_anything_it_rests_on(words):
         "Held out: real test images",
         "Figure 4 of the paper",
         "ROC curves on",
-        "normal: simple GAN",
+        "normal: drawn by simple",
         "files found",
         "The same classifier at both sizes",
         "classifier.width",

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from builders import CLASSES, drawn_set, pictures, pooled_set, real_set, write
 
+from syntrial.classifiers.settings import CnnConfig
 from syntrial.cli import main
-from syntrial.config import AugmentConfig, CnnConfig
+from syntrial.config import AugmentConfig
 from syntrial.errors import DataError, LeakError
 from syntrial.imageset import REAL, ImageSet, Row
 from syntrial.judging.metrics import accuracy, log_loss, scores

@@ -11,8 +11,9 @@ from cuts import contents, killed, steps_kept, table
 from safetensors.torch import load_file
 
 from syntrial.arms import DEFAULT as ARMS
+from syntrial.classifiers.settings import CnnConfig
 from syntrial.classifiers.trained import WEIGHTS, TrainedClassifier
-from syntrial.config import AugmentConfig, CnnConfig, SplitConfig
+from syntrial.config import AugmentConfig, SplitConfig
 from syntrial.errors import ConfigError, DataError, DegenerateError, LeakError, TrainingError
 from syntrial.imageset import ImageSet, Row, read_lineage
 from syntrial.judging.metrics import log_loss, scores

@@ -27,10 +27,10 @@ KEPT_BY_ADAM = 3  # a weight and its two moments
 
 @dataclass(frozen=True)
 class Networks:
-    """Of a study's size: weights, and floating-point operations of a step for each image."""
+    """Of a study's size: numbers kept, and floating-point operations of a step for each image."""
 
-    generator: int
-    discriminator: int
+    generator: int  # on disk
+    checkpoint: int  # of a generator's training
     classifier: int
     gan_flops: float
     cnn_flops: float
@@ -51,16 +51,23 @@ def measured(study: StudyConfig) -> Networks:
     from syntrial import train_classifier, train_generator
 
     config, device = study.generators.simple, torch.device("cpu")
-    players = train_generator.begin(study.side, 0, config, "cost", device)
+    generator = train_generator.begin(study.side, 0, config, "cost", device)
     learner = train_classifier.begin(len(study.classes), 0, study.classifier, device)
     image, label = torch.zeros(2, 1, study.side, study.side), torch.zeros(2, dtype=torch.int64)
     with FlopCounterMode(display=False) as gan:
-        train_generator.update(players, [(image, label)], config)
+        generator.step([(image, label)], 0)
     with FlopCounterMode(display=False) as cnn:
         train_classifier.update(learner, image, label, None)
-    networks = (players.generator, players.discriminator, learner.network)
-    generator, discriminator, classifier = (sum(p.numel() for p in network.parameters()) for network in networks)
-    return Networks(generator, discriminator, classifier, gan.get_total_flops() / 2, cnn.get_total_flops() / 2)
+    classifier = sum(weight.numel() for weight in learner.network.parameters())
+    kept, learning = _numbers(generator.parts()), _numbers(generator.state())
+    return Networks(kept, learning, classifier, gan.get_total_flops() / 2, cnn.get_total_flops() / 2)
+
+
+def _numbers(value: Any) -> int:
+    """In all tensors of what can be nested."""
+    if isinstance(value, dict | list | tuple):
+        return sum(map(_numbers, value.values() if isinstance(value, dict) else value))
+    return int(value.numel()) if hasattr(value, "numel") else 0
 
 
 def gpu_hours(study: StudyConfig, boxes: list[Planned], networks: Networks, gpus: Gpus) -> float:
@@ -77,11 +84,9 @@ def moved_bytes(
         up, down = up + sent, down + received
     for box in boxes:
         if box.box in ("train_generator", "train_classifier"):
-            weights = networks.classifier
-            if box.box == "train_generator":
-                weights = networks.generator + networks.discriminator + networks.generator // KEPT_BY_ADAM
+            numbers = networks.classifier * KEPT_BY_ADAM if box.box == "train_classifier" else networks.checkpoint
             times = 1 + int(_gpu_s(study, box, networks, gpus) / EVERY_S)
-            up += times * weights * WEIGHT_BYTES * KEPT_BY_ADAM
+            up += times * numbers * WEIGHT_BYTES
     return up, down
 
 
@@ -114,17 +119,17 @@ def _artifacts(study: StudyConfig, counts: Counts, networks: Networks) -> Iterat
     image, full = study.side**2, study.resize_check.full_side**2
     real, kinds = (counts.total + counts.external) * image, kinds_of(study)
     faces = counts.faces * image if "transfer" in kinds else 0
-    pair = (networks.generator + networks.discriminator) * WEIGHT_BYTES
+    weights = networks.generator * WEIGHT_BYTES
     classifiers = networks.classifier * WEIGHT_BYTES * len(study.seeds)
     drawn = study.images_per_class * len(counts.classes) * image
     yield real + faces, 0
-    yield (pair if faces else 0), faces
+    yield (weights if faces else 0), faces
     for _ in PROTOCOLS:
         yield real, real
         for kind in kinds:
-            learners = 1 if getattr(study.generators, kind).conditional else len(counts.classes)
-            yield learners * pair, learners * (real + (pair if kind == "transfer" else 0))
-            yield drawn, learners * pair
+            learners = 1 if study.generators[kind].conditional else len(counts.classes)
+            yield learners * weights, learners * (real + (weights if kind == "transfer" else 0))
+            yield drawn, learners * weights
         pooled = real + drawn * len(kinds)
         yield pooled, pooled
         yield classifiers * len(study.arms), pooled * len(study.arms)

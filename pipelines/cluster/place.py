@@ -13,7 +13,8 @@ from kfp import dsl, kubernetes
 from pydantic import Field, model_validator
 
 from pipelines.cluster.containers import REGISTRY, TRAINS, image_of
-from syntrial.config import Config, setting, stated
+from syntrial.config import stated
+from syntrial.settings import Config, setting
 
 READS = {"digest", "ingest"}  # boxes that read what a person named, wherever it lies
 STORES = {

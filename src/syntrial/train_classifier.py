@@ -21,9 +21,9 @@ from torch.nn import functional as F
 
 from syntrial.classifiers.material import Material, Part, describe, material_of
 from syntrial.classifiers.predictions import prediction_rows, write_predictions, write_table
-from syntrial.classifiers.settings import architecture_of
+from syntrial.classifiers.settings import ClassifierConfig, architecture_of
 from syntrial.classifiers.trained import Probabilities, TrainedClassifier, at_once, new_network, probabilities
-from syntrial.config import AugmentConfig, ClassifierConfig
+from syntrial.config import AugmentConfig
 from syntrial.errors import DataError, DegenerateError, TrainingError
 from syntrial.identity import code_digest
 from syntrial.imageset import ImageSet, about_parent, write_lineage

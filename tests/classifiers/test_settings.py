@@ -7,11 +7,12 @@ import torch
 from builders import pooled_set
 from torch import nn
 
-from syntrial.classifiers.settings import CLASSIFIERS, Architecture, classifier_config
+from syntrial.classifiers.settings import CLASSIFIERS, Architecture, ClassifierConfig, classifier_config
 from syntrial.classifiers.trained import TrainedClassifier, new_network
-from syntrial.config import AugmentConfig, ClassifierConfig, StudyConfig, load_study, setting, settings_of
+from syntrial.config import AugmentConfig, StudyConfig, load_study
 from syntrial.errors import ConfigError, DataError
 from syntrial.imageset import ImageSet
+from syntrial.settings import setting, settings_of
 from syntrial.train_classifier import train_classifier
 
 

@@ -9,8 +9,9 @@ from builders import CLASSES, pooled_set, real_set
 from safetensors.torch import load_file, save_file
 
 from syntrial.classifiers.exported import export_classifier, has_onnx
+from syntrial.classifiers.settings import CnnConfig
 from syntrial.classifiers.trained import WEIGHTS, TrainedClassifier
-from syntrial.config import AugmentConfig, CnnConfig
+from syntrial.config import AugmentConfig
 from syntrial.errors import DataError
 from syntrial.export import export
 from syntrial.imageset import ImageSet

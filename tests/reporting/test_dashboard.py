@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import pytest
 from builders import pooled_set, real_set
 
-from syntrial.config import AugmentConfig, CnnConfig, GanConfig
+from syntrial.classifiers.settings import CnnConfig
+from syntrial.config import AugmentConfig
+from syntrial.generators.settings import DcganConfig
 from syntrial.judging.metrics import roc_points
 from syntrial.reporting.dashboard import (
     classifier_numbers,
@@ -27,7 +29,7 @@ def made(tmp_path_factory):
     """A generator, and classifiers under both protocols."""
     folder = tmp_path_factory.mktemp("made")
     real = real_set(folder / "real")
-    config = GanConfig(epochs=1, width=4, latent=8, batch=8, collapse_below=0)
+    config = DcganConfig(epochs=1, width=4, latent=8, batch=8, collapse_below=0)
     train_generator(real, folder / "generator", kind="faces", label="normal", config=config)
     for protocol in ("as_printed", "held_out"):
         pooled = pooled_set(folder / protocol, protocol)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from syntrial.config import CnnConfig
+from syntrial.classifiers.settings import CnnConfig
 
 BLOCKS = 4  # the side is halved as often, so it needs 16 px
 

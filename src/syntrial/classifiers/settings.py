@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from syntrial.config import ClassifierConfig, CnnConfig
 from syntrial.errors import ConfigError
+from syntrial.settings import UNSAID, Config, setting
+
+
+class ClassifierConfig(Config):
+    """The classifier, the same for every arm: what every architecture has. A class below adds an architecture's own."""
+
+    architecture: str = setting("cnn", "a key of syntrial.classifiers.settings.CLASSIFIERS", UNSAID)
+    epochs: int = setting(20, "passes over the arm `original`", UNSAID + "; more than 7, as its figure 10 shows", ge=1)
+    batch: int = setting(32, "images", UNSAID + "; Keras' default", ge=2)
+    lr: float = setting(1e-3, "Adam's learning rate", UNSAID + "; Keras' default", gt=0, le=10)
+    schedule: Literal["cosine", "constant"] = setting(
+        "cosine",
+        "how the learning rate goes: down to 0, or not at all",
+        UNSAID + "; with a constant one the last figures depend on the last few batches (Loshchilov and Hutter 2017)",
+    )
+    weight_decay: float = setting(0.0, "AdamW's, per step and learning rate", UNSAID, ge=0)
+
+
+class CnnConfig(ClassifierConfig):
+    """A plain convolutional network, pooled at the end, so that any side fits."""
+
+    width: int = setting(32, "channels of the first block; doubled twice", UNSAID, ge=4, le=1024)
+    dropout: float = setting(0.3, "share of the features hidden while training", UNSAID, ge=0, lt=1)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from syntrial.classifiers.settings import architecture_of, classifier_config
-from syntrial.config import ClassifierConfig
+from syntrial.classifiers.settings import ClassifierConfig, architecture_of, classifier_config
 from syntrial.errors import ConfigError, DataError
 from syntrial.imageset import ImageSet, Lineage, read_lineage, write_lineage
 from syntrial.store import atomic

@@ -24,12 +24,6 @@ CSS = (
     "h2{font-size:1rem;margin:1.4rem 0 .3rem}img{max-width:100%;image-rendering:pixelated}"
     "svg{max-width:100%;height:auto}p{color:#57606a;max-width:46rem}"
 )
-GAN_CHARTS = {
-    "Losses": ("loss_d", "loss_g"),
-    "What the discriminator says of real and of drawn images": ("d_real", "d_fake"),
-    "Lengths of the gradients": ("gradient_d", "gradient_g"),
-    "How much drawn images differ, as a multiple of real ones": ("diversity",),
-}
 CNN_CHARTS = {
     "Accuracy": ("running_accuracy", "train_accuracy", "val_accuracy"),
     "Loss": ("running_loss", "train_loss", "val_loss"),
@@ -97,14 +91,18 @@ def images_page(images: str | Path, path: str | Path) -> None:
 
 
 def generator_page(generator: str | Path, path: str | Path) -> None:
-    """Pictures of the same latents over time and the curves of a trained generator. `path`: the HTML file to write."""
+    """Pictures at moments of the training and the curves of a trained generator, charted as it declares.
+
+    Args:
+        path: the HTML file to write.
+    """
     folder = Path(generator)
     about, rows = _json(folder / "about.json"), _table(folder / "curves.csv")
     told = (
         f"{about['real_images']:,} real images, {about['images_shown']:,} shown, {about['steps']:,} steps. "
-        "Pictures: the same latents in each row, the earliest on top. Curves: by images shown."
+        "Pictures: the same images in each row, the earliest on top. Curves: by images shown."
     )
-    charts = "".join(_chart(title, _lines(rows, "images_shown", names)) for title, names in GAN_CHARTS.items())
+    charts = "".join(_chart(title, _lines(rows, "images_shown", names)) for title, names in about["charts"].items())
     _write(path, f"generator {about['name']}", told, _picture(folder / "samples.png") + charts)
 
 

@@ -216,16 +216,16 @@ def mean_roc(outcome: Outcome, part: str) -> Floats:
 def samples(folder: Path, images: ImageSet) -> Iterator[Picture]:
     """For each class a strip of real images and one for each generator: the first by hash, nobody's choice."""
     cell = CELL if len(images.classes) <= MANY_CLASSES else CELL // 2
-    generators = sorted({row.source.split("/")[0] for row in images.rows} - {REAL})
+    kinds = [REAL, *dict.fromkeys(row.source.split("/")[0] for row in images.rows if row.source != REAL)]
     for k, label in enumerate(images.classes):
-        for kind in (REAL, *generators):
-            told = {"simple": "simple GAN", "transfer": "transfer GAN"}.get(kind, kind)
+        for kind in kinds:
             rows = [(row.sha256, i) for i, row in enumerate(images.rows) if row.label == label and row.split == "train"]
             chosen = [i for _, i in sorted(rows) if images.rows[i].source.split("/")[0] == kind]
             if chosen:
                 path = folder / f"samples-{k}-{_slug(label)}-{kind}.png"
                 _strip(images, chosen[:SAMPLES], cell).save(path, optimize=True)
-                yield Picture(path, f"{label}: {told}", f"{len(chosen[:SAMPLES])} {told} images of class {label}")
+                told = "real" if kind == REAL else f"drawn by {kind}"
+                yield Picture(path, f"{label}: {told}", f"{len(chosen[:SAMPLES])} images of class {label}, {told}")
 
 
 def _strip(images: ImageSet, positions: list[int], cell: int) -> Image.Image:

@@ -17,13 +17,14 @@ import numpy as np
 import PIL
 
 from syntrial.arms import control_of
-from syntrial.config import ReportConfig, StudyConfig, settings_of
+from syntrial.config import ReportConfig, StudyConfig
 from syntrial.errors import DegenerateError
 from syntrial.imageset import REAL, ImageSet
 from syntrial.judging.metrics import Floats, Ints, resample_groups, weighted_accuracy, weighted_auroc
 from syntrial.judging.verdict import Verdict, judge
 from syntrial.reporting.outcomes import LEARNING, Outcome, Predictions, Texts
 from syntrial.reporting.paper import PAPER_ROWS
+from syntrial.settings import settings_of
 
 TITLES = {"as_printed": "as printed", "held_out": "held out"}
 PROTOCOLS = tuple(TITLES)
