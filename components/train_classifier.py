@@ -1,4 +1,4 @@
-"""Pooled image set + arm + seeds -> classifiers, curves and scores."""
+"""Pooled image set + arm + seeds -> classifiers, curves and predictions."""
 
 from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Metrics, Output
 
@@ -19,18 +19,19 @@ def train_classifier(
     metrics: Output[Metrics],
 ):
     """One classifier a seed, the same seeds in every arm."""
-    from syntrial.config import AugmentConfig, CnnConfig
-    from syntrial.reporting.dashboard import classifier_page, show, show_classification
+    from syntrial.classifiers.settings import classifier_config
+    from syntrial.config import AugmentConfig
+    from syntrial.reporting.dashboard import classifier_numbers, classifier_page, show, show_classification
     from syntrial.train_classifier import train_classifier
 
-    numbers = train_classifier(
+    train_classifier(
         images.path,
         scores.path,
         arm=arm,
         seeds=[int(seed) for seed in seeds],  # the engine makes floats of numbers in lists
-        config=CnnConfig.of(settings, epochs=epochs),
+        config=classifier_config(settings, epochs=epochs),
         augmentation=AugmentConfig.of(augmentation),
     )
     classifier_page(scores.path, page.path)
     show_classification(classification, scores.path)
-    show(metrics, numbers)
+    show(metrics, classifier_numbers(scores.path))

@@ -18,7 +18,6 @@ from components.split import split
 from components.synthesize import synthesize
 from components.train_classifier import train_classifier
 from components.train_generator import train_generator
-from syntrial.arms import ARMS
 from syntrial.config import StudyConfig, parameters_of
 from syntrial.reading.layouts import FACES
 
@@ -35,7 +34,7 @@ class Trial(NamedTuple):
 
 def kinds_of(study: StudyConfig) -> list[str]:
     """The kinds of generators the study's arms need."""
-    return [kind for kind in ("simple", "transfer") if any(ARMS[arm].generator == kind for arm in study.arms)]
+    return [kind for kind in ("simple", "transfer") if any(r.generator == kind for r in study.recipes.values())]
 
 
 def arguments_of(study: StudyConfig, *, data: str, faces: str, external: str) -> dict[str, Any]:

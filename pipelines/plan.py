@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pipelines.counts import Counts
 from pipelines.graph import ALL, kinds_of
 from pipelines.local.watch import AT_ONCE, Planned
-from syntrial.arms import ARMS
-from syntrial.config import CnnConfig, StudyConfig
+from syntrial.arms import recipe_of
+from syntrial.classifiers.settings import ClassifierConfig
+from syntrial.config import StudyConfig
 from syntrial.generators.settings import GeneratorConfig
 from syntrial.reading.layouts import FACES
 
@@ -85,7 +86,7 @@ def guessed(study: StudyConfig) -> Speed:
     gan, classifier = study.generators.simple, study.classifier
     return Speed(
         gan=350 * (64 / study.side) ** 2 / gan.relative_cost,
-        cnn=850 * (64 / study.side) ** 2 * (16 / classifier.width),
+        cnn=850 * (64 / study.side) ** 2 * (16 / getattr(classifier, "width", 16)),
     )
 
 
@@ -124,17 +125,19 @@ def _generators(
 
 
 def _classifier(study: StudyConfig, counts: Counts, speed: Speed, protocol: str, arm: str, needs: Planned) -> Planned:
-    config: CnnConfig = study.classifier
+    config: ClassifierConfig = study.classifier
     real = _training(study, counts.total, protocol)
-    recipe = ARMS[arm]
-    added = study.images_per_class * len(counts.classes) if recipe.generator or recipe.duplicates else 0
+    name, recipe = recipe_of(arm)
+    added = round(real * recipe.dose) if recipe.dose else study.images_per_class * len(counts.classes)
+    added = added if recipe.add else 0
     if protocol == "as_printed":
         real, added = (round(n * (1 - study.split.val_share)) for n in (real, added))
-    own = real * study.conventional.copies if recipe.conventional == "instead" else real + added
+    own = (real * study.conventional.copies if recipe.augment == "instead" else real) + added
+    own -= real if recipe.use == "alone" else 0
     shown = config.epochs * math.ceil((own if protocol == "as_printed" else real) / config.batch) * config.batch
     looked_at = config.epochs * (own + round(counts.total * study.split.val_share))
     seconds = len(study.seeds) * (shown + EVALUATION * looked_at) / speed.cnn
-    labels = {"protocol": protocol, "kind": f"{study.side}px", "arm": arm}
+    labels = {"protocol": protocol, "kind": f"{study.side}px", "arm": name}
     return Planned("train_classifier", labels, len(study.seeds) * shown, seconds, _names([needs]), START_S)
 
 

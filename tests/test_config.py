@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from syntrial.config import CnnConfig, StudyConfig, load_study, parameters_of, turned
+from syntrial.classifiers.settings import CnnConfig
+from syntrial.config import StudyConfig, load_study, parameters_of, turned
 from syntrial.errors import ConfigError
 from syntrial.generators.settings import DcganConfig
 from syntrial.settings import settings_of
@@ -25,8 +26,37 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
         ("classifier.epochs=2.5", "classifier.epochs is 2.5"),
         ("split.val_share=half", "split.val_share is 'half'"),
         ("side=60", "side is 60; the generators draw 32, 64, 128, 256 px"),
-        ("arms=[original, gan]", "arms has no 'gan'; it has original, conventional"),
+        ("arms=[original, gan]", "yaml: arms: there is no arm 'gan'; there are original, conventional"),
         ("arms=[duplicates]", "arms lacks 'original'"),
+        (
+            "arms=[original, {name: half, add: simpel}]",
+            "an arm adds 'simpel', which no generator of the study draws; did you mean 'simple'[?]$",
+        ),
+        ("arms=[original, {name: half, ad: simple}]", "arms: arm half: it has no 'ad'; did you mean 'add'[?]$"),
+        ("arms=[original, {add: simple, dose: 1}]", "arms: an arm has no name"),
+        ("arms=[original, 'half: add=simple dose=0']", "arm half: dose is 0; it is a multiple"),
+        ("arms=[original, 'half: add=simple dose=-1']", "arm half: dose is -1;"),
+        ("arms=[original, 'half: add=simple dose=some']", "arm half: dose is 'some'; it is a number"),
+        ("arms=[original, 'half: add=simple dose=nan']", "arm half: dose is nan;"),
+        ("arms=[original, 'half: dose=1']", "arm half: dose says how much is added, and nothing is"),
+        ("arms=[original, 'half: add=faces']", "an arm adds 'faces', which no generator of the study draws"),
+        ("arms=[original, 'half: add=simple against=half']", "arm half is judged against itself"),
+        (
+            "arms=[original, 'half: add=simple against=duplicates']",
+            "against 'duplicates'; the study has orig",
+        ),
+        ("arms=[original, 'half: add=simple', 'half: add=transfer']", "arms names something twice"),
+        ("arms=[original, 'duplicates: add=simple']", "arm duplicates is a preset, and means 'original [+] dup"),
+        ("arms=[original, 'same: title=other']", "arm same adds nothing and changes nothing"),
+        ("arms=[original, 'half: use=alone']", "arm half: use=alone trains on a generator's images only"),
+        ("arms=[original, 'half: add=simple use=pretrain']", "arm half: use is 'pretrain'; it may be pool, alone"),
+        ("arms=[original, 'half: augment=on']", "arm half: augment is 'on'; it may be instead, online"),
+        ("arms=[original, 'half: add=simple add=simple']", "arm half: add is given twice"),
+        ("arms=[original, 'a b: add=simple']", "arm 'a b': a name has at most 40 letters"),
+        ("arms=[original, 7]", "7 is no arm; give a preset"),
+        ("arms=original", "arms is 'original'"),
+        ("classifier.widht=8", "yaml: classifier has no 'widht'; did you mean 'width'[?]$"),
+        ("classifier.width=0", "yaml: classifier.width is 0; input should be greater than or equal to 4$"),
         ("seeds=[1, 1]", r"seeds names something twice: \[1, 1\]"),
         ("seeds=[-1]", "seeds are 0 or more"),
         ("classes=[normal]", "classes is"),
@@ -35,7 +65,7 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
         ("classes=['', c]", "nor be empty"),
         ("generators.all.epoch=5", "yaml: generators.all has no 'epoch'; did you mean 'epochs'[?]$"),
         ("generators.simple.architecture=dcgn", "generators.simple.architecture is 'dcgn'; input should be 'dcgan'"),
-        ("classifier.architecture=resnet", "classifier.architecture is 'resnet'; input should be 'cnn'"),
+        ("classifier.architecture=resnet", "yaml: classifier.architecture is 'resnet'; it may be cnn$"),
         ("generators.simple.loss=wasserstein", "generators.simple.loss is 'wasserstein'"),
         ("generators.simple.diffaugment=[colour]", "diffaugment has no 'colour'; it has color, translation, cutout"),
         ("generators.transfer.width=8", "yaml: generators.transfer.width is 8 and generators.faces.width is 16"),

@@ -22,7 +22,8 @@ from torch import nn
 
 from syntrial import train_classifier, train_generator
 from syntrial.classifiers.material import Material, Part
-from syntrial.config import AugmentConfig, CnnConfig
+from syntrial.classifiers.settings import ClassifierConfig
+from syntrial.config import AugmentConfig
 from syntrial.generators.settings import GeneratorConfig
 from syntrial.imageset import Row
 from syntrial.progress import Progress
@@ -138,7 +139,7 @@ def checkpoint_share(images_NSS: Images, config: GeneratorConfig, device: torch.
 def cnn_ratio(
     images_NSS: Images,
     label_N: NDArray[np.int64],
-    config: CnnConfig,
+    config: ClassifierConfig,
     online: AugmentConfig | None,
     device: torch.device,
     scratch: Path,

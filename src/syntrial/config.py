@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from syntrial.arms import ARMS
+from syntrial.arms import DEFAULT, Recipe, canonical, recipe_of
+from syntrial.classifiers.settings import ClassifierConfig, CnnConfig, classifier_config
 from syntrial.errors import ConfigError
 from syntrial.generators.settings import SIDES, GeneratorsConfig
 from syntrial.settings import PAPER, UNSAID, Config, setting
@@ -131,25 +133,6 @@ class AugmentConfig(Config):
         return self
 
 
-class CnnConfig(Config):
-    """The classifier, the same for every arm."""
-
-    architecture: Literal["cnn"] = setting(
-        "cnn", "a key of syntrial.classifiers.cnn.CNNS", UNSAID + "; pooled at the end, so any side fits"
-    )
-    width: int = setting(32, "channels of the first block; doubled twice", UNSAID, ge=4, le=1024)
-    dropout: float = setting(0.3, "share of the features hidden while training", UNSAID, ge=0, lt=1)
-    epochs: int = setting(20, "passes over the arm `original`", UNSAID + "; more than 7, as its figure 10 shows", ge=1)
-    batch: int = setting(32, "images", UNSAID + "; Keras' default", ge=2)
-    lr: float = setting(1e-3, "Adam's learning rate", UNSAID + "; Keras' default", gt=0, le=10)
-    schedule: Literal["cosine", "constant"] = setting(
-        "cosine",
-        "how the learning rate goes: down to 0, or not at all",
-        UNSAID + "; with a constant one the last figures hang on the last few batches (Loshchilov and Hutter 2017)",
-    )
-    weight_decay: float = setting(0.0, "AdamW's, per step and learning rate", UNSAID, ge=0)
-
-
 class ResizeConfig(Config):
     """The paper's check that resizing loses nothing: the same classifier on images at full and at reduced size."""
 
@@ -185,7 +168,9 @@ class StudyConfig(Config):
         ["normal", "pneumonia"], "by the names in the data; the last is the one to be found", PAPER, min_length=2
     )
     arms: list[str] = setting(
-        list(ARMS), "keys of syntrial.arms.ARMS", PAPER + ", section 2.3; conventional_online and duplicates are ours"
+        list(DEFAULT),
+        "training sets to compare: presets of syntrial.arms, or arms such as 'half: add=simple dose=0.5'",
+        PAPER + ", section 2.3; conventional_online and duplicates are ours",
     )
     seeds: list[int] = setting(
         [0, 1, 2], "one classifier an arm for each, the same in every arm", "ours; the paper has one run", min_length=1
@@ -197,22 +182,52 @@ class StudyConfig(Config):
     split: SplitConfig = Field(default_factory=SplitConfig)
     conventional: AugmentConfig = Field(default_factory=AugmentConfig)
     generators: GeneratorsConfig = Field(default_factory=GeneratorsConfig)
-    classifier: CnnConfig = Field(default_factory=CnnConfig)
+    classifier: SerializeAsAny[ClassifierConfig] = Field(default_factory=CnnConfig)
     resize_check: ResizeConfig = Field(default_factory=ResizeConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _arms_as_text(cls, arms: Any) -> Any:
+        if not isinstance(arms, list | tuple):
+            return arms
+        try:
+            return [canonical(arm) for arm in arms]
+        except ConfigError as error:
+            raise PydanticCustomError("told", "arms: {told}", {"told": str(error)}) from None
+
+    @field_validator("classifier", mode="before")
+    @classmethod
+    def _classifier_of_its_architecture(cls, settings: Any) -> Any:
+        if not isinstance(settings, dict):
+            return settings
+        try:
+            return classifier_config(settings, above="classifier")
+        except ConfigError as error:
+            raise PydanticCustomError("told", "{told}", {"told": str(error)}) from None
+
+    @property
+    def recipes(self) -> dict[str, Recipe]:
+        """The arms' recipes by name, in the order of the study."""
+        return dict(map(recipe_of, self.arms))
+
+    def _refuse_strange_controls(self) -> None:
+        for name, recipe in self.recipes.items():
+            if recipe.against and recipe.against not in self.recipes:
+                raise ValueError(
+                    f"arm {name} is judged against {recipe.against!r}; the study has {', '.join(self.recipes)}"
+                )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.side not in SIDES:
             raise ValueError(f"side is {self.side}; the generators draw {', '.join(map(str, SIDES))} px")
-        for arm in self.arms:
-            if arm not in ARMS:
-                raise ValueError(f"arms has no {arm!r}; it has {', '.join(ARMS)}")
-        labels = [same_name(label) for label in self.classes]
-        for name, values in (("arms", self.arms), ("classes", labels), ("seeds", self.seeds)):
+        labels, arms = [same_name(label) for label in self.classes], [recipe_of(arm)[0] for arm in self.arms]
+        for name, values in (("arms", arms), ("classes", labels), ("seeds", self.seeds)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names something twice: {getattr(self, name)}")
-        self.generators.refuse_misfits({ARMS[arm].generator for arm in self.arms} - {""})
+        self._refuse_strange_controls()
+        self.generators.refuse_misfits({recipe.generator for recipe in self.recipes.values()} - {""})
         if "original" not in self.arms:
             raise ValueError("arms lacks 'original', which every other arm is measured against")
         if min(self.seeds) < 0:

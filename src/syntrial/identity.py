@@ -53,7 +53,7 @@ BLANK = re.compile(r"[^\S\n]*\n(?:[^\S\n]*\n)*")
 
 
 # A room whose modules are chosen by name, from a registry: whoever imports the module depends on the whole room.
-CHOSEN = {"generators.seam": "generators"}
+CHOSEN = {"generators.seam": "generators", "classifiers.trained": "classifiers"}
 
 
 @cache

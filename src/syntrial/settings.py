@@ -46,8 +46,12 @@ class Config(BaseModel):
         return value
 
     @classmethod
-    def of(cls, settings: dict[str, Any], where: str = "", **overrides: Any) -> Self:
+    def of(cls, settings: dict[str, Any], where: str = "", above: str = "", **overrides: Any) -> Self:
         """Settings from plain values.
+
+        Args:
+            where: the file they come from, for messages.
+            above: the section that they are, for messages.
 
         Raises:
             ConfigError: one sentence a problem: where, what was found, what would fit.
@@ -56,7 +60,7 @@ class Config(BaseModel):
             return cls.model_validate({**settings, **overrides})
         except ValidationError as error:
             problems = _told_once(cls, error.errors())
-            raise ConfigError("; ".join(_sentence(cls, problem, where) for problem in problems)) from None
+            raise ConfigError("; ".join(_sentence(cls, problem, where, above) for problem in problems)) from None
 
 
 def hint(name: str, known: list[str]) -> str:
@@ -97,11 +101,14 @@ def _shares_all(cls: type[Config], path: tuple[Any, ...]) -> bool:
     return getattr(current, "shares_all", False)
 
 
-def _sentence(cls: type[Config], problem: Any, where: str) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
+def _sentence(cls: type[Config], problem: Any, where: str, above: str) -> str:
+    place = ".".join(filter(None, [above, *map(str, problem["loc"])]))
     prefix = f"{where}: " if where else ""
+    if problem["type"] == "told":  # a sentence already
+        return f"{prefix}{problem['msg']}"
     if problem["type"] == "extra_forbidden":
         section, known = _section(cls, problem["loc"][:-1])
+        section = ".".join(filter(None, (above, section)))
         name = str(problem["loc"][-1])
         return f"{prefix}{f'{section} has' if section else 'there is'} no {name!r}; {hint(name, known)}"
     message = problem["msg"].removeprefix("Value error, ")

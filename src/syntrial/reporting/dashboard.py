@@ -52,19 +52,34 @@ def show_classification(artifact: Shown, scores: str | Path) -> None:
     Args:
         scores: what train_classifier wrote.
     """
-    found, about = _json(Path(scores) / "scores.json"), _json(Path(scores) / "about.json")
-    part = "test" if "test" in found["roc"] else "val"
-    roc = found["roc"][part]
-    points = zip(roc["fpr"], roc["tpr"], roc["threshold"], strict=True)
+    import numpy as np  # both here: most boxes show no classification
+
+    from syntrial.reporting.outcomes import Outcome
+
+    outcome = Outcome.open(scores)
+    part = "test" if "test" in outcome.predictions else "val"
+    points = zip(*outcome.roc(part), strict=True)
     artifact.metadata["confidenceMetrics"] = [
-        {"falsePositiveRate": fpr, "recall": tpr, "confidenceThreshold": min(threshold, 1.0)}  # the first is infinite
+        {"falsePositiveRate": float(fpr), "recall": float(tpr), "confidenceThreshold": min(float(threshold), 1.0)}
         for fpr, tpr, threshold in points
     ]
     artifact.metadata["confusionMatrix"] = {
-        "annotationSpecs": [{"displayName": label} for label in about["classes"]],
-        "rows": [{"row": row} for row in found["confusion"][part]],
+        "annotationSpecs": [{"displayName": label} for label in outcome.about["classes"]],
+        "rows": [{"row": row} for row in np.sum(outcome.confusion(part), axis=0).tolist()],
     }
     atomic.write_json(Path(artifact.path), artifact.metadata)
+
+
+def classifier_numbers(scores: str | Path) -> dict[str, float]:
+    """The means over seeds of what an arm's classifiers scored, by names such as test_auroc, val_accuracy and
+    train_loss.
+
+    Args:
+        scores: what train_classifier wrote.
+    """
+    from syntrial.reporting.outcomes import Outcome
+
+    return Outcome.open(scores).means()
 
 
 def images_page(images: str | Path, path: str | Path) -> None:

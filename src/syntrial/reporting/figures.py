@@ -20,12 +20,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from syntrial.arms import ARMS
 from syntrial.imageset import REAL, ImageSet
 from syntrial.judging.metrics import Floats, roc_points
 from syntrial.judging.verdict import LOWER_IS_BETTER, NAMES
 from syntrial.reporting.outcomes import Outcome
 from syntrial.reporting.page import Picture
+from syntrial.reporting.paper import PAPER_ROWS
 from syntrial.reporting.results import JUDGING, TITLES, Results, judged
 
 FIRST_CURVE = {
@@ -92,7 +92,7 @@ def curve(folder: Path, number: int, arm: str, kind: str, outcomes: dict[str, di
     Args:
         kind: accuracy or loss.
     """
-    title = ARMS[arm].title
+    title = outcomes["held_out"][arm].recipe.title
     with _figure(folder / f"figure-{number:02d}.png", (WIDTH, 5.6), rows=len(outcomes)) as axes:
         for ax, (protocol, arms) in zip(axes, outcomes.items(), strict=True):
             _learning(ax, arms[arm], kind)
@@ -132,7 +132,7 @@ def comparison(folder: Path, results: Results) -> Picture:
                 capsize=2,
                 label=name,
             )
-        _arm_names(ax, arms)
+        _arm_names(ax, results, arms)
         ax.set(xlabel="accuracy (whiskers: standard deviation over seeds)")
         _legend_below(ax, ncols=1)
     return Picture(
@@ -163,7 +163,7 @@ def differences(folder: Path, results: Results) -> Picture:
             )
             ax.plot([verdict["low"], verdict["high"]], [-row, -row], color=colour, lw=2, zorder=2)
             ax.plot(verdict["difference"], -row, mark, color=colour, ms=8, zorder=3)
-        _arm_names(ax, list(entries), with_control=results)
+        _arm_names(ax, results, list(entries), controls=True)
         ax.set(
             xlabel=f"difference in {name} ({better} is better)\ngrey bar: effects found less than four times in five"
         )
@@ -181,7 +181,7 @@ def roc(folder: Path, held_out: dict[str, Outcome], part: str) -> Picture:
         lines = lines_of(held_out)
         for arm, outcome in held_out.items():
             colour, dashes = lines[arm]
-            ax.plot(GRID, mean_roc(outcome, part), dashes, color=colour, lw=1.8, label=ARMS[arm].title)
+            ax.plot(GRID, mean_roc(outcome, part), dashes, color=colour, lw=1.8, label=outcome.recipe.title)
         ax.set(
             xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1), ylim=(0, 1.01), aspect="equal"
         )
@@ -264,7 +264,7 @@ def _learning(ax: Axes, outcome: Outcome, kind: str) -> None:
 
 
 def _paper_marks(ax: Axes, arm: str, kind: str) -> None:
-    paper = ARMS[arm].paper
+    paper = PAPER_ROWS.get(arm)
     if paper is None:
         return
     for part, colour, name in (("train", BLUE, "paper's last, training"), ("val", RED, "paper's last, validation")):
@@ -281,15 +281,16 @@ def _paper_marks(ax: Axes, arm: str, kind: str) -> None:
         )
 
 
-def _arm_names(ax: Axes, arms: list[str], with_control: Results | None = None) -> None:
+def _arm_names(ax: Axes, results: Results, arms: list[str], controls: bool = False) -> None:
     """Names above their rows rather than beside them: a phone has no room beside."""
+    known = results["protocols"]["held_out"]
     for row, arm in enumerate(arms):
-        control = with_control["protocols"]["held_out"][arm]["control"] if with_control else ""
-        against = f" vs {ARMS[control].title}" if control else ""
+        control = known[arm]["control"] if controls else ""
+        against = f" vs {known[control]['title']}" if control else ""
         ax.text(
             0,
             -row + 0.22,
-            f"{ARMS[arm].title}{against}",
+            f"{known[arm]['title']}{against}",
             transform=ax.get_yaxis_transform(),
             va="bottom",
             fontsize=9,
@@ -300,7 +301,7 @@ def _arm_names(ax: Axes, arms: list[str], with_control: Results | None = None) -
 
 
 def _paper_accuracy(arm: str) -> tuple[float, float] | None:
-    paper = ARMS[arm].paper
+    paper = PAPER_ROWS.get(arm)
     return (paper.val_accuracy, 0.0) if paper else None
 
 

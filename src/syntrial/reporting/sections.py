@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from syntrial.arms import ARMS
 from syntrial.config import StudyConfig
 from syntrial.judging.verdict import NAMES
 from syntrial.reporting import sentences, table
@@ -97,7 +96,7 @@ def _reference_card(results: Results) -> str:
 
 def _card(results: Results, arm: str) -> str:
     entry = results["protocols"]["held_out"][arm]
-    verdict, against = entry["verdict"], ARMS[entry["control"]].title
+    verdict, against = entry["verdict"], results["protocols"]["held_out"][entry["control"]]["title"]
     texts = [f"{verdict['sentence']}.", sentences.as_printed(results, arm)]
     answer = verdict["answer"]
     return _card_html(
@@ -339,7 +338,7 @@ def _settings(study: StudyConfig) -> str:
         if head != section:
             rows.append(f'<tr class="section"><th scope="colgroup" colspan="5">{head}</th></tr>')
             section = head
-        rows.append(_setting_row(row, defaults[row["name"]]))
+        rows.append(_setting_row(row, defaults.get(row["name"], row["value"])))
     head = "".join(f'<th scope="col">{name}</th>' for name in SETTING)
     body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
     fixed = grid(
