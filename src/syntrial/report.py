@@ -15,7 +15,7 @@ from syntrial.reporting import sentences, table
 from syntrial.reporting.outcomes import Outcome, gathered, refuse_other_settings, refuse_strangers, refuse_unequal
 from syntrial.reporting.page import Picture, document
 from syntrial.reporting.results import Results, flat, judged, results_of
-from syntrial.reporting.sections import all_sections, opening
+from syntrial.reporting.sections import all_sections
 from syntrial.store import atomic
 
 
@@ -77,10 +77,16 @@ def report(
 
 def texts(results: Results, study: StudyConfig, drawn: dict[str, list[Picture]]) -> dict[str, str]:
     """What a person reads, by file name."""
-    title = f"{study.name}: did generated images help?"
-    footer = f"Made by syntrial {__version__}. For research; not for diagnosis."
+    count = len(results["warnings"])
+    page = document(
+        title=f"{study.name}: did generated images help?",
+        question=sentences.question(results),
+        warnings=f"{count} {'warning' if count == 1 else 'warnings'}" if count else "",
+        sections=all_sections(results, study, drawn),
+        footer=f"Made by syntrial {__version__}. For research; not for diagnosis.",
+    )
     return {
-        "report.html": document(title, opening(results), all_sections(results, study, drawn), footer),
+        "report.html": page,
         "summary.md": summary(results),
         "table.md": table.markdown(results),
         "table.csv": table.as_csv(results),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import html
+from itertools import groupby
 from typing import Any
 
 from syntrial.arms import ARMS
@@ -10,16 +10,18 @@ from syntrial.config import StudyConfig, settings_of
 from syntrial.judging.verdict import NAMES
 from syntrial.reporting import sentences, table
 from syntrial.reporting.page import (
+    Block,
+    Card,
+    Cards,
+    Gallery,
+    Grid,
+    Listing,
+    Numbers,
+    Paragraph,
     Picture,
     Section,
-    box,
-    grid,
-    listing,
-    numeric,
-    paragraph,
-    picture,
-    pictures,
-    row_html,
+    Setting,
+    Settings,
 )
 from syntrial.reporting.results import PROTOCOLS, TITLES, Results, entries, judged
 
@@ -41,7 +43,7 @@ INGESTED = {
     "squeezed": "not square originally",
     "upsampled": "smaller than the side, and enlarged",
 }
-SETTING = ("setting", "value", "default", "meaning", "source of the default")
+SETTING = ["setting", "value", "default", "meaning", "source of the default"]
 VALIDATED = [
     "arm",
     "validation images",
@@ -70,48 +72,32 @@ def all_sections(results: Results, study: StudyConfig, drawn: dict[str, list[Pic
         Section("settings", "Every setting", _settings(study)),
         Section("erratum", "Erratum and contradictions", _erratum()),
         Section("warnings", "Warnings", _warnings(results)),
-        Section("limits", "What this cannot say", listing(sentences.LIMITS)),
+        Section("limits", "What this cannot say", [Listing(list(sentences.LIMITS))]),
         Section("environment", "Environment", _environment(results)),
     ]
 
 
-def opening(results: Results) -> str:
-    """What stands under the title: what was asked, and how many warnings there are."""
-    count = len(results["warnings"])
-    link = f'<a href="#warnings">{count} {"warning" if count == 1 else "warnings"}</a>'
-    notice = f'<p class="notice">⚠ {link} to read before believing a number.</p>' if count else ""
-    return paragraph(sentences.question(results), "lead") + notice
-
-
-def _answer(results: Results) -> str:
+def _answer(results: Results) -> list[Block]:
     cards = [_reference_card(results), *(_card(results, arm) for arm in judged(results))]
-    return paragraph(sentences.headline(results), "lead") + f'<div class="cards">{"".join(cards)}</div>'
+    return [Paragraph(sentences.headline(results), "lead"), Cards(cards)]
 
 
-def _reference_card(results: Results) -> str:
+def _reference_card(results: Results) -> Card:
     title = results["protocols"]["held_out"]["original"]["title"]
     texts = [f"On unseen patients: {sentences.reference(results)}", sentences.as_printed(results, "original")]
-    return _card_html("", "■ reference", title, "what the others are measured against", texts)
+    return Card("", "■ reference", title, "what the others are measured against", texts)
 
 
-def _card(results: Results, arm: str) -> str:
+def _card(results: Results, arm: str) -> Card:
     entry = results["protocols"]["held_out"][arm]
     verdict, against = entry["verdict"], ARMS[entry["control"]].title
     texts = [f"{verdict['sentence']}.", sentences.as_printed(results, arm)]
     answer = verdict["answer"]
-    return _card_html(
-        answer.replace(" ", "-"), f"{SIGNS[answer]} {answer}", entry["title"], f"against {against}", texts
-    )
+    style = answer.replace(" ", "-")
+    return Card(style, f"{SIGNS[answer]} {answer}", entry["title"], f"against {against}", texts)
 
 
-def _card_html(kind: str, answer: str, title: str, under: str, texts: list[str]) -> str:
-    return (
-        f'<article class="card {kind}"><h3>{html.escape(title)}</h3><small>{html.escape(under)}</small>'
-        f'<div class="answer">{html.escape(answer)}</div>{"".join(map(paragraph, texts))}</article>'
-    )
-
-
-def _tables(results: Results) -> str:
+def _tables(results: Results) -> list[Block]:
     several = len(results["seeds"]) > 1
     spread = "mean ± standard deviation over seeds" if several else "a single seed, so no spread"
     note = (
@@ -121,12 +107,16 @@ def _tables(results: Results) -> str:
     )
     if len(results["classes"]) > 2:
         note += " AUROC, sensitivity and specificity are means over the classes, each against all others."
-    shown = "".join(map(numeric, table.tables(results)))
     elsewhere = sentences.elsewhere(results)
-    return paragraph(note) + shown + paragraph(table.ERRATUM, "soft") + (paragraph(elsewhere) if elsewhere else "")
+    return [
+        Paragraph(note),
+        *map(Numbers, table.tables(results)),
+        Paragraph(table.ERRATUM, "soft"),
+        *([Paragraph(elsewhere)] if elsewhere else []),
+    ]
 
 
-def _intervals(results: Results, drawn: list[Picture]) -> str:
+def _intervals(results: Results, drawn: list[Picture]) -> list[Block]:
     name = NAMES[results["metric"]]
     confidence = f"{results['confidence'] * 100:g} %"
     told = (
@@ -144,7 +134,7 @@ def _intervals(results: Results, drawn: list[Picture]) -> str:
         "answer",
     ]
     rows = [_interval_row(entry) for entry in entries(results, "held_out").values()]
-    return paragraph(told) + pictures(drawn) + grid("Held-out test images", header, rows)
+    return [Paragraph(told), Gallery(drawn), Grid("Held-out test images", header, rows)]
 
 
 def _interval_row(entry: dict[str, Any]) -> list[str]:
@@ -161,24 +151,24 @@ def _range(low_high: list[float], sign: str = "") -> str:
     return " to ".join(f"{value:{sign}.3f}" for value in low_high)
 
 
-def _curves(drawn: list[Picture]) -> str:
+def _curves(drawn: list[Picture]) -> list[Block]:
     told = (
         "Numbered as in the paper. Lines are means over seeds, bands reach from the lowest to the highest. Running "
         "training figures are averages while the network still learns, with dropout; those at the end of the epoch "
         "are of the network as it then is. Held out, an epoch is as many steps as one pass over the original images, "
         "in every arm."
     )
-    return paragraph(told) + pictures(drawn)
+    return [Paragraph(told), Gallery(drawn)]
 
 
-def _mistakes(results: Results, drawn: list[Picture]) -> str:
+def _mistakes(results: Results, drawn: list[Picture]) -> list[Block]:
     parts = (("test", "held-out test images"), ("external", "images of another source"))
     tables = [
         _confusions(results, part, told)
         for part, told in parts
         if part in results["protocols"]["held_out"]["original"]["confusion"]
     ]
-    return pictures(drawn) + "".join(map(numeric, tables))
+    return [Gallery(drawn), *map(Numbers, tables)]
 
 
 def _confusions(results: Results, part: str, told: str) -> table.Table:
@@ -193,42 +183,36 @@ def _confusions(results: Results, part: str, told: str) -> table.Table:
     return table.Table(f"Confusion matrices on {told}: images, mean over seeds", columns, rows)
 
 
-def _samples(drawn: list[Picture]) -> str:
+def _samples(drawn: list[Picture]) -> list[Block]:
     told = (
         "Training images of the held-out protocol, the first by the hash of their pixels: nobody chose them. "
         "Generated images that look alike point to a collapsed generator; that they look real says nothing about "
         "whether they help."
     )
-    return paragraph(told) + f'<div class="strips">{"".join(map(picture, drawn))}</div>'
+    return [Paragraph(told), Gallery(drawn, "strips")]
 
 
-def _data(results: Results) -> str:
+def _data(results: Results) -> list[Block]:
     held_out = results["data"]["held_out"]
-    parts = [
+    blocks: list[Block] = [
         _ingested(held_out["ingest"], "The images"),
         _ingested(held_out["external"], "The images of another source"),
     ]
-    parts += [_divided(facts, protocol, results["classes"]) for protocol, facts in results["data"].items()]
+    blocks += [_divided(facts, protocol, results["classes"]) for protocol, facts in results["data"].items()]
     rows = [
         _generator_row(protocol, name, facts)
         for protocol, facts in results["data"].items()
         for name in facts["generators"]
     ]
     header = ["generator", "real images", "shown", "started from", "drawn", "D(real)", "D(fake)", "diversity"]
-    parts.append(
-        grid(
-            "Generators (diversity: how much drawn images differ from one another, as a share of what real ones do)",
-            header,
-            rows,
-        )
-    )
-    return "".join(parts)
+    caption = "Generators (diversity: how much drawn images differ from one another, as a share of what real ones do)"
+    return [*blocks, Grid(caption, header, rows)]
 
 
-def _ingested(facts: dict[str, Any], what: str) -> str:
+def _ingested(facts: dict[str, Any], what: str) -> Grid:
     told = [[words, _fact(facts[name])] for name, words in INGESTED.items() if name in facts]
     told += [[f"reason: {reason}", str(count)] for reason, count in facts.get("reasons", {}).items()]
-    return grid(f"{what}, file by file in ingest.csv", ["", ""], told)
+    return Grid(f"{what}, file by file in ingest.csv", ["", ""], told)
 
 
 def _fact(value: Any) -> str:
@@ -240,10 +224,10 @@ def _fact(value: Any) -> str:
     return str(value)
 
 
-def _divided(facts: dict[str, Any], protocol: str, classes: list[str]) -> str:
+def _divided(facts: dict[str, Any], protocol: str, classes: list[str]) -> Grid:
     shown = [part for part in PARTS if part in facts["counts"]]
     rows = [[f"real, {label}", *(_counted(facts["counts"][part][label]) for part in shown)] for label in classes]
-    return grid(f"Real images (patients), {TITLES[protocol]}", ["", *shown], rows)
+    return Grid(f"Real images (patients), {TITLES[protocol]}", ["", *shown], rows)
 
 
 def _counted(count: dict[str, int]) -> str:
@@ -267,20 +251,20 @@ def _generator_row(protocol: str, name: str, facts: dict[str, Any]) -> list[str]
     ]
 
 
-def _contrast(results: Results) -> str:
+def _contrast(results: Results) -> list[Block]:
     told = (
         "A validation image that a generator made, or has learnt from, asks the classifier for what it was shown. As "
         "printed such images decide; held out there are none. In numbers, accuracies being means over seeds:"
     )
-    blocks = [paragraph(told)]
+    blocks: list[Block] = [Paragraph(told)]
     for protocol in PROTOCOLS:
         rows = [_validated_row(entry) for entry in entries(results, protocol).values()]
-        blocks.append(grid(f"What validated each arm, {TITLES[protocol]}", VALIDATED, rows))
+        blocks.append(Grid(f"What validated each arm, {TITLES[protocol]}", VALIDATED, rows))
     header = ["arm", "real", *sorted(_generators(results)), "all", "epochs", "steps"]
     for protocol in PROTOCOLS:
         rows = [_trained_row(entry, header[2:-3]) for entry in entries(results, protocol).values()]
-        blocks.append(grid(f"What each arm trained on, {TITLES[protocol]}", header, rows))
-    return "".join(blocks)
+        blocks.append(Grid(f"What each arm trained on, {TITLES[protocol]}", header, rows))
+    return blocks
 
 
 def _validated_row(entry: dict[str, Any]) -> list[str]:
@@ -311,15 +295,15 @@ def _trained_row(entry: dict[str, Any], generators: list[str]) -> list[str]:
     ]
 
 
-def _resize(results: Results) -> str:
+def _resize(results: Results) -> list[Block]:
     check = results["resize"]
     if check is None:
-        return paragraph(sentences.resized(results))
+        return [Paragraph(sentences.resized(results))]
     header = ["original, held out", "test AUROC", "interval", "test accuracy", "interval"]
     rows = [
         _resize_row(f"{check[key]} px", check[which]) for key, which in (("full_side", "full"), ("side", "reduced"))
     ]
-    return paragraph(sentences.resized(results)) + grid("The same classifier at both sizes", header, rows)
+    return [Paragraph(sentences.resized(results)), Grid("The same classifier at both sizes", header, rows)]
 
 
 def _resize_row(name: str, entry: dict[str, Any]) -> list[str]:
@@ -331,33 +315,19 @@ def _resize_row(name: str, entry: dict[str, Any]) -> list[str]:
     return [name, *(cell for pair in cells for cell in pair)]
 
 
-def _settings(study: StudyConfig) -> str:
+def _settings(study: StudyConfig) -> list[Block]:
     defaults = {row["name"]: row["value"] for row in settings_of(StudyConfig())}
-    rows, section = [], ""
-    for row in settings_of(study):
-        head = row["name"].rpartition(".")[0]
-        if head != section:
-            rows.append(f'<tr class="section"><th scope="colgroup" colspan="5">{head}</th></tr>')
-            section = head
-        rows.append(_setting_row(row, defaults[row["name"]]))
-    head = "".join(f'<th scope="col">{name}</th>' for name in SETTING)
-    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
-    fixed = grid(
-        "Fixed, and unsaid in the paper too", ["choice", "what is done"], map(list, sentences.CHOICES), kind=""
-    )
-    return box("Settings; those that differ from the default are marked ◆", body, "stacked") + fixed
-
-
-def _setting_row(row: dict[str, Any], default: Any) -> str:
-    changed = row["value"] != default
-    cells = [
-        ("◆ " if changed else "") + row["name"],
-        _value(row["value"]),
-        _value(default),
-        row["meaning"],
-        row["source"],
+    by_section = groupby(settings_of(study), key=lambda row: row["name"].rpartition(".")[0])
+    sections = [(section, [_setting(row, defaults.get(row["name"])) for row in rows]) for section, rows in by_section]
+    return [
+        Settings("Settings; those that differ from the default are marked ◆", SETTING, sections),
+        Grid("Fixed, and unsaid in the paper too", ["choice", "what is done"], [*map(list, sentences.CHOICES)], ""),
     ]
-    return row_html(cells, "changed" if changed else "", names=SETTING[1:])
+
+
+def _setting(row: dict[str, Any], default: Any) -> Setting:
+    cells = [_value(row["value"]), _value(default), row["meaning"], row["source"]]
+    return Setting(row["name"], row["value"] != default, cells)
 
 
 def _value(value: Any) -> str:
@@ -370,27 +340,30 @@ def _value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else value or "(empty)"
 
 
-def _erratum() -> str:
-    others = listing(sentences.CONTRADICTIONS, ordered=True)
-    return (
-        paragraph(sentences.ERRATUM)
-        + paragraph("Where else the paper contradicts itself:")
-        + others
-        + paragraph(f"The paper: {sentences.CITATION}.", "soft")
-    )
+def _erratum() -> list[Block]:
+    return [
+        Paragraph(sentences.ERRATUM),
+        Paragraph("Where else the paper contradicts itself:"),
+        Listing(list(sentences.CONTRADICTIONS), ordered=True),
+        Paragraph(f"The paper: {sentences.CITATION}.", "soft"),
+    ]
 
 
-def _warnings(results: Results) -> str:
-    told = results["warnings"]
-    more = (
-        [f"and {len(told) - MOST_WARNINGS} more, in ingest.csv and results.json"] if len(told) > MOST_WARNINGS else []
-    )
-    return listing([*told[:MOST_WARNINGS], *more]) or paragraph("None.")
+def _warnings(results: Results) -> list[Block]:
+    warnings = results["warnings"]
+    if not warnings:
+        return [Paragraph("None.")]
+    more = len(warnings) - MOST_WARNINGS
+    rest = [f"and {more} more, in ingest.csv and results.json"] if more > 0 else []
+    return [Listing([*warnings[:MOST_WARNINGS], *rest])]
 
 
-def _environment(results: Results) -> str:
+def _environment(results: Results) -> list[Block]:
     told = "The same study, data and code give the same results.json, bit for bit, on the same of these:"
     machines = [", ".join(f"{name} {value}" for name, value in machine.items()) for machine in results["machines"]]
     report = ", ".join(f"{name} {value}" for name, value in results["report"].items())
     digests = [f"images {TITLES[protocol]}: sha256 {facts['digest']}" for protocol, facts in results["data"].items()]
-    return paragraph(told) + listing([*(f"training: {machine}" for machine in machines), f"report: {report}", *digests])
+    return [
+        Paragraph(told),
+        Listing([*(f"training: {machine}" for machine in machines), f"report: {report}", *digests]),
+    ]
