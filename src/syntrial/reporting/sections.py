@@ -1,4 +1,4 @@
-"""What stands in report.html, part by part: the answer first, then what it rests on, then what it does not say."""
+"""The sections of report.html, as blocks: the answer first, then what it rests on, then its limits."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ SIGNS = {"helped": "▲", "no evidence": "●", "hurt": "▼"}
 PARTS = ("train", "val", "test", "external", "left out")
 INGESTED = {
     "name": "name",
-    "layout": "read as",
+    "layout": "layout",
     "found": "files found",
     "used": "images used",
-    "accepted": "accepted as they were",
+    "accepted": "accepted unchanged",
     "converted": "converted",
     "warned": "with a warning",
-    "rejected": "left out",
-    "groups": "patients, or what stands for them",
-    "ungrouped": "images whose patient is not known",
-    "original_width": "width of the originals, px: least / median / most",
-    "original_height": "height of the originals, px: least / median / most",
-    "squeezed": "not square originally",
-    "upsampled": "smaller than the side, and enlarged",
+    "rejected": "rejected",
+    "groups": "patients, or groups in their place",
+    "ungrouped": "images without a known patient",
+    "original_width": "width of the originals, px: min / median / max",
+    "original_height": "height of the originals, px: min / median / max",
+    "squeezed": "originals that are not square",
+    "upsampled": "originals below this side, enlarged",
 }
 SETTING = ["setting", "value", "default", "meaning", "source of the default"]
 VALIDATED = [
     "arm",
     "validation images",
-    "of them generated",
+    "generated",
     "real, seen by its generators",
-    "real, also trained as copies",
-    "patients on both sides",
-    "accuracy on generated",
-    "accuracy on real",
+    "real, with copies in training",
+    "patients also in training",
+    "accuracy, generated images",
+    "accuracy, real images",
 ]
-MOST_WARNINGS = 40  # the rest is in ingest.csv
+MOST_WARNINGS = 40  # all are in results.json
 
 
 def all_sections(results: Results, study: StudyConfig, drawn: dict[str, list[Picture]]) -> list[Section]:
@@ -62,17 +62,17 @@ def all_sections(results: Results, study: StudyConfig, drawn: dict[str, list[Pic
     return [
         Section("answer", "The answer", _answer(results)),
         Section("table", "Accuracy and loss", _tables(results)),
-        Section("intervals", "How sure the answer is", _intervals(results, drawn["answers"])),
+        Section("intervals", "How certain the answer is", _intervals(results, drawn["answers"])),
         Section("curves", "Learning curves", _curves(drawn["curves"])),
         Section("mistakes", "ROC curves and confusion matrices", _mistakes(results, drawn["roc"])),
         Section("samples", "Real and generated images", _samples(drawn["samples"])),
-        Section("data", "The data", _data(results)),
-        Section("contrast", "What validated and what trained", _contrast(results)),
-        Section("resize", "The resize check", _resize(results)),
-        Section("settings", "Every setting", _settings(study)),
+        Section("data", "Data", _data(results)),
+        Section("contrast", "Training and validation images", _contrast(results)),
+        Section("resize", "Resize check", _resize(results)),
+        Section("settings", "Settings", _settings(study)),
         Section("erratum", "Erratum and contradictions", _erratum()),
         Section("warnings", "Warnings", _warnings(results)),
-        Section("limits", "What this cannot say", [Listing(list(sentences.LIMITS))]),
+        Section("limits", "Limits", [Listing(list(sentences.LIMITS))]),
         Section("environment", "Environment", _environment(results)),
     ]
 
@@ -85,7 +85,7 @@ def _answer(results: Results) -> list[Block]:
 def _reference_card(results: Results) -> Card:
     title = results["protocols"]["held_out"]["original"]["title"]
     texts = [f"On unseen patients: {sentences.reference(results)}", sentences.as_printed(results, "original")]
-    return Card("", "■ reference", title, "what the others are measured against", texts)
+    return Card("", "■ reference", title, "what the others are compared with", texts)
 
 
 def _card(results: Results, arm: str) -> Card:
@@ -101,9 +101,9 @@ def _tables(results: Results) -> list[Block]:
     several = len(results["seeds"]) > 1
     spread = "mean ± standard deviation over seeds" if several else "a single seed, so no spread"
     note = (
-        f"Ours: {spread}. Training figures are averages over the last epoch while learning, as the paper's; the "
-        "training accuracy of the finished classifier stands beside the test figures. The paper has no held-out "
-        "figures; its own are repeated there to compare."
+        f"Ours: {spread}. Training figures are running averages over the last epoch, as in the paper; the training "
+        "accuracy of the finished classifier is listed with the test figures. The paper has no held-out figures; its "
+        "printed figures are repeated there for comparison."
     )
     if len(results["classes"]) > 2:
         note += " AUROC, sensitivity and specificity are means over the classes, each against all others."
@@ -119,22 +119,22 @@ def _tables(results: Results) -> list[Block]:
 def _intervals(results: Results, drawn: list[Picture]) -> list[Block]:
     name = NAMES[results["metric"]]
     confidence = f"{results['confidence'] * 100:g} %"
-    told = (
-        "Each arm and its control were judged on the same images by classifiers of the same seeds. An arm's own "
-        "intervals come from drawing patients again and again. Those of the differences rest on the spread between "
-        "seeds, and on what seeds have in common from one drawing of patients to the next (Obuchowski and Rockette "
-        f"1995); they are widened so that together they have {confidence}. The resize check's stands by itself."
+    text = (
+        "Each arm and its control were evaluated on the same images, by classifiers with the same seeds. The interval "
+        "of a single arm is a bootstrap over patients. The interval of a difference rests on the variation between "
+        "seeds and on the covariance of seeds over resampled patients (Obuchowski and Rockette 1995); these intervals "
+        f"are widened so that together they have {confidence} confidence. That of the resize check is not widened."
     )
     header = [
         "arm",
         f"AUROC, {confidence} interval",
         f"accuracy, {confidence} interval",
-        f"{name} minus control's, interval",
-        "smallest effect",
+        f"{name} minus that of the control, interval",
+        "detectable effect",
         "answer",
     ]
     rows = [_interval_row(entry) for entry in entries(results, "held_out").values()]
-    return [Paragraph(told), Gallery(drawn), Grid("Held-out test images", header, rows)]
+    return [Paragraph(text), Gallery(drawn), Grid("Held-out test images", header, rows)]
 
 
 def _interval_row(entry: dict[str, Any]) -> list[str]:
@@ -152,51 +152,50 @@ def _range(low_high: list[float], sign: str = "") -> str:
 
 
 def _curves(drawn: list[Picture]) -> list[Block]:
-    told = (
-        "Numbered as in the paper. Lines are means over seeds, bands reach from the lowest to the highest. Running "
-        "training figures are averages while the network still learns, with dropout; those at the end of the epoch "
-        "are of the network as it then is. Held out, an epoch is as many steps as one pass over the original images, "
-        "in every arm."
+    text = (
+        "Figures have the paper's numbers. Lines are means over seeds; bands reach from the lowest to the highest "
+        "seed. Running training figures are averages over an epoch during training, with dropout; those at the end of "
+        "an epoch are measured without dropout. Held out, an epoch has the same number of steps in every arm: one pass "
+        "over the original images."
     )
-    return [Paragraph(told), Gallery(drawn)]
+    return [Paragraph(text), Gallery(drawn)]
 
 
 def _mistakes(results: Results, drawn: list[Picture]) -> list[Block]:
-    parts = (("test", "held-out test images"), ("external", "images of another source"))
+    parts = (("test", "held-out test images"), ("external", "images from another source"))
     tables = [
-        _confusions(results, part, told)
-        for part, told in parts
+        _confusions(results, part, images)
+        for part, images in parts
         if part in results["protocols"]["held_out"]["original"]["confusion"]
     ]
     return [Gallery(drawn), *map(Numbers, tables)]
 
 
-def _confusions(results: Results, part: str, told: str) -> table.Table:
-    """The confusion matrices of all arms, one in each row: columns are called classes, grouped by the true ones."""
+def _confusions(results: Results, part: str, images: str) -> table.Table:
+    """The confusion matrices of all arms, one per row: a column per predicted class, grouped by the true class."""
     classes, arms = results["classes"], entries(results, "held_out").values()
-    columns = [("", "arm"), *((f"truly {label}", f"called {called}") for label in classes for called in classes)]
+    columns = [("", "arm"), *((f"true {label}", f"predicted {other}") for label in classes for other in classes)]
     places = min(1, len(results["seeds"]) - 1)  # a mean over seeds need not be whole
     rows = [
         [entry["title"], *(f"{count:.{places}f}" for row in entry["confusion"][part] for count in row)]
         for entry in arms
     ]
-    return table.Table(f"Confusion matrices on {told}: images, mean over seeds", columns, rows)
+    return table.Table(f"Confusion matrices on {images}: number of images, mean over seeds", columns, rows)
 
 
 def _samples(drawn: list[Picture]) -> list[Block]:
-    told = (
-        "Training images of the held-out protocol, the first by the hash of their pixels: nobody chose them. "
-        "Generated images that look alike point to a collapsed generator; that they look real says nothing about "
-        "whether they help."
+    text = (
+        "Training images of the held-out protocol, selected by the hash of their pixels, not by hand. Generated images "
+        "that look alike indicate a collapsed generator; realistic ones are no evidence that they help."
     )
-    return [Paragraph(told), Gallery(drawn, "strips")]
+    return [Paragraph(text), Gallery(drawn, "strips")]
 
 
 def _data(results: Results) -> list[Block]:
     held_out = results["data"]["held_out"]
     blocks: list[Block] = [
         _ingested(held_out["ingest"], "The images"),
-        _ingested(held_out["external"], "The images of another source"),
+        _ingested(held_out["external"], "The images from another source"),
     ]
     blocks += [_divided(facts, protocol, results["classes"]) for protocol, facts in results["data"].items()]
     rows = [
@@ -205,18 +204,18 @@ def _data(results: Results) -> list[Block]:
         for name in facts["generators"]
     ]
     header = ["generator", "real images", "shown", "started from", "drawn", "D(real)", "D(fake)", "diversity"]
-    caption = "Generators (diversity: how much drawn images differ from one another, as a share of what real ones do)"
+    caption = "Generators (diversity: how much their images differ from one another, relative to real ones)"
     return [*blocks, Grid(caption, header, rows)]
 
 
 def _ingested(facts: dict[str, Any], what: str) -> Grid:
-    told = [[words, _fact(facts[name])] for name, words in INGESTED.items() if name in facts]
-    told += [[f"reason: {reason}", str(count)] for reason, count in facts.get("reasons", {}).items()]
-    return Grid(f"{what}, file by file in ingest.csv", ["", ""], told)
+    rows = [[words, _fact(facts[name])] for name, words in INGESTED.items() if name in facts]
+    rows += [[f"reason: {reason}", str(count)] for reason, count in facts.get("reasons", {}).items()]
+    return Grid(f"{what}, file by file in ingest.csv", ["", ""], rows)
 
 
 def _fact(value: Any) -> str:
-    """A count, a group's {"how", "number"}, or [least, median, most]."""
+    """A count, the groups' {"how", "number"}, or [minimum, median, maximum]."""
     if isinstance(value, dict):
         return f"{value.get('number', '')} (by {value.get('how', '')})"
     if isinstance(value, list):
@@ -252,18 +251,18 @@ def _generator_row(protocol: str, name: str, facts: dict[str, Any]) -> list[str]
 
 
 def _contrast(results: Results) -> list[Block]:
-    told = (
-        "A validation image that a generator made, or has learnt from, asks the classifier for what it was shown. As "
-        "printed such images decide; held out there are none. In numbers, accuracies being means over seeds:"
+    text = (
+        "Validation images that a generator made or was trained on favour the arms with that generator's images. As "
+        "printed, such images are part of the validation; held out, they are not. Accuracies are means over seeds."
     )
-    blocks: list[Block] = [Paragraph(told)]
+    blocks: list[Block] = [Paragraph(text)]
     for protocol in PROTOCOLS:
         rows = [_validated_row(entry) for entry in entries(results, protocol).values()]
-        blocks.append(Grid(f"What validated each arm, {TITLES[protocol]}", VALIDATED, rows))
+        blocks.append(Grid(f"Validation images of each arm, {TITLES[protocol]}", VALIDATED, rows))
     header = ["arm", "real", *sorted(_generators(results)), "all", "epochs", "steps"]
     for protocol in PROTOCOLS:
         rows = [_trained_row(entry, header[2:-3]) for entry in entries(results, protocol).values()]
-        blocks.append(Grid(f"What each arm trained on, {TITLES[protocol]}", header, rows))
+        blocks.append(Grid(f"Training images of each arm, {TITLES[protocol]}", header, rows))
     return blocks
 
 
@@ -319,9 +318,10 @@ def _settings(study: StudyConfig) -> list[Block]:
     defaults = {row["name"]: row["value"] for row in settings_of(StudyConfig())}
     by_section = groupby(settings_of(study), key=lambda row: row["name"].rpartition(".")[0])
     sections = [(section, [_setting(row, defaults.get(row["name"])) for row in rows]) for section, rows in by_section]
+    fixed = [list(choice) for choice in sentences.CHOICES]
     return [
         Settings("Settings; those that differ from the default are marked ◆", SETTING, sections),
-        Grid("Fixed, and unsaid in the paper too", ["choice", "what is done"], [*map(list, sentences.CHOICES)], ""),
+        Grid("Fixed choices, which the paper does not state", ["choice", "what is done"], fixed, style=""),
     ]
 
 
@@ -343,7 +343,7 @@ def _value(value: Any) -> str:
 def _erratum() -> list[Block]:
     return [
         Paragraph(sentences.ERRATUM),
-        Paragraph("Where else the paper contradicts itself:"),
+        Paragraph("Other contradictions in the paper:"),
         Listing(list(sentences.CONTRADICTIONS), ordered=True),
         Paragraph(f"The paper: {sentences.CITATION}.", "soft"),
     ]
@@ -359,11 +359,11 @@ def _warnings(results: Results) -> list[Block]:
 
 
 def _environment(results: Results) -> list[Block]:
-    told = "The same study, data and code give the same results.json, bit for bit, on the same of these:"
+    text = "The same study, data and code give the same results.json, bit for bit, in the same environment:"
     machines = [", ".join(f"{name} {value}" for name, value in machine.items()) for machine in results["machines"]]
     report = ", ".join(f"{name} {value}" for name, value in results["report"].items())
     digests = [f"images {TITLES[protocol]}: sha256 {facts['digest']}" for protocol, facts in results["data"].items()]
     return [
-        Paragraph(told),
+        Paragraph(text),
         Listing([*(f"training: {machine}" for machine in machines), f"report: {report}", *digests]),
     ]
