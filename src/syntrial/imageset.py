@@ -80,7 +80,7 @@ class ImageSet:
             raise DataError(f"{folder} is not a whole image set; a file in it is damaged ({error})") from None
         if held != len(rows) or any(shard.dtype != np.uint8 or shard.shape[1:] != (side, side) for shard in shards):
             raise DataError(
-                f"{folder} is not a whole image set: it has {counted(held, 'image')} for {counted(len(rows), 'row')} at "
+                f"{folder} is not a whole image set: it has {counted(held, 'image')} for {counted(len(rows), 'row')}, "
                 f"side {side}"
             )
         if not unchanged:
