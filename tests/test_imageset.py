@@ -119,7 +119,7 @@ def test_linked_images_are_not_copied(folder, tmp_path):
 
 def test_images_of_a_generator_without_its_lineage_are_not_written(tmp_path):
     row = Row("", "normal", "g", source="simple/normal")
-    with pytest.raises(LeakError, match="simple/normal come without the real images"):
+    with pytest.raises(LeakError, match="the lineage of simple/normal is missing"):
         write(tmp_path / "set", [(pictures("normal", 1)[0], row)], CLASSES)
     assert not (tmp_path / "set").exists()
 

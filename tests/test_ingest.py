@@ -493,7 +493,7 @@ def test_a_manifest_in_an_object_store_without_its_files_is_refused(tmp_path, bu
     (tmp_path / "list.csv").write_text("file,label\na.png,normal\nb.png,pneumonia\n", encoding="utf-8")
     bucket.fput_object("hospital", "list.csv", tmp_path / "list.csv")
     with pytest.raises(
-        DataError, match=r"minio://hospital/list\.csv is a manifest alone; give the prefix it lies under"
+        DataError, match=r"minio://hospital/list\.csv is a manifest without its images; give the prefix of both"
     ):
         run("minio://hospital/list.csv", tmp_path)
 

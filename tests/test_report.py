@@ -114,8 +114,8 @@ def test_the_papers_figures_and_the_erratum_stand_there(words):
 
 def test_the_answer_comes_before_anything_it_rests_on(words):
     order = (
-        "Would images drawn",
-        "Judged on unseen patients",
+        "Would generated images",
+        "on unseen patients:",
         "Held out: real test images",
         "Figure 4 of the paper",
         "ROC curves on",
@@ -138,18 +138,18 @@ def test_every_arm_has_its_verdict_as_a_word_and_as_a_sentence(made, words):
 
 
 def test_the_intervals_are_said_to_come_from_what_they_come_from(words):
-    assert "rest on the spread between seeds, and on what seeds have in common" in words
-    assert "The resize check's stands by itself" in words
+    assert "rests on the variation between seeds and on the covariance of seeds over resampled patients" in words
+    assert "That of the resize check is not widened" in words
     assert "seeds are never drawn" in words  # beside report.resamples
 
 
 def test_what_validated_as_printed_is_told_in_plain_words(words):
-    assert "8 of its 40 validation images were generated, 32 real ones had been seen by its generators" in words
+    assert "8 of its 40 validation images were generated, its generators were trained on 32 of the real ones" in words
 
 
 def test_images_of_another_source_are_told_apart(words):
-    assert "On images of another source (160 images of 80 patients, read as nih-chestxray14)" in words
-    assert "lower, and the intervals do not touch" in words
+    assert "On images from another source (160 images of 80 patients, read as nih-chestxray14)" in words
+    assert "lower, and the intervals do not overlap" in words
 
 
 def test_the_summary_holds_the_answers_and_fits_a_dashboard(made):
@@ -182,7 +182,7 @@ def test_a_study_of_one_arm_and_one_seed_has_a_report_that_says_so(tmp_path):
     study = small_study(arms=["original"], seeds=[0], resize_check={"full_side": 0})
     report(tmp_path / "out", **Study(study, tmp_path, external=False, full_size=False).build())
     told = " ".join(Page((tmp_path / "out" / "report.html").read_text()).text)
-    assert "One arm alone answers no question" in told
+    assert "The study has a single arm, so nothing was compared" in told
     assert "One seed only" in told
     assert "The resize check was switched off" in told
 
@@ -193,7 +193,7 @@ def test_three_classes_are_reported_and_names_that_look_like_markup_are_shown_as
     source = (tmp_path / "out" / "report.html").read_text()
     assert "<b>" not in source
     assert html.escape("<b>other & more") in source
-    assert "called pneumonia" in source
+    assert "predicted pneumonia" in source
     assert "means over the classes, each against all others" in source
 
 

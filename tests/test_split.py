@@ -79,7 +79,7 @@ def test_as_printed_every_image_trains_the_generators(tmp_path):
 
 @pytest.mark.parametrize("protocol", ["as_printed", "held_out"])
 def test_what_cannot_be_divided_held_out_is_refused_before_anything_trains(protocol, tmp_path):
-    with pytest.raises(DataError, match=r"held_out: no image of \w+ falls into \w+; there are too few patients"):
+    with pytest.raises(DataError, match=r"held_out: no image of \w+ is in \w+; there are too few patients"):
         split(real_set(tmp_path / "real", 2), tmp_path / "out", protocol=protocol, config=HALVES)
     assert not (tmp_path / "out").exists()
 
@@ -163,7 +163,9 @@ def test_a_part_that_the_data_leave_nobody_for_is_refused_with_what_helps(tmp_pa
     rows = [Row("", "normal", f"n{i}", split=parts[i % len(parts)], file=f"n{i}") for i in range(40)]
     rows += [Row("", "pneumonia", f"p{i}", split=given[i % len(given)], file=f"p{i}") for i in range(40)]
     whole = write(tmp_path / "set", list(zip(noise(80), rows, strict=True)), CLASSES)
-    told = rf"no image of \w+ falls into {part}; the data give all of them other parts: give some .* {part}, as in a"
+    told = (
+        rf"no image of \w+ is in {part}; the data give all of them other parts: give some .* {part}, for instance in a"
+    )
     with pytest.raises(DataError, match=told):
         split(whole, tmp_path / "out", protocol="held_out", config=HALVES)
 
@@ -267,7 +269,7 @@ def test_a_second_set_of_other_classes_is_refused(tmp_path, labels, sentence):
 
 
 def test_a_part_without_a_class_is_refused_by_name(tmp_path):
-    with pytest.raises(DataError, match=r"held_out: no image of \w+ falls into \w+; there are too few patients"):
+    with pytest.raises(DataError, match=r"held_out: no image of \w+ is in \w+; there are too few patients"):
         split(real_set(tmp_path / "real", 2), tmp_path / "out", protocol="held_out", config=HALVES)
     assert not (tmp_path / "out").exists()
 

@@ -1,9 +1,8 @@
-"""The one form in which images travel: real, synthetic and pooled sets are the same thing, and each knows what it
-descends from.
+"""The image set: the one format of real, synthetic and pooled images, each with the images that it descends from.
 
-A folder: `images-00000.npy`, ... (uint8, N x side x side); `index.csv`, one row an image; `lineage.csv`, for each
-generator whose images are here the real images it has seen; `about.json`; `sheet.png`, a contact sheet. A few large
-files, because object storage and Kubeflow move artifacts object by object.
+A folder: `images-00000.npy`, ... (uint8, N x side x side); `index.csv`, one row per image; `lineage.csv`, the real
+images that each generator of images in the set has seen; `about.json`; `sheet.png`, a contact sheet. A few large files,
+because object storage and Kubeflow move artifacts object by object.
 
 Shapes: N images, S side in px.
 """
@@ -25,6 +24,7 @@ from PIL import Image
 
 from syntrial.errors import DataError, LeakError
 from syntrial.store import atomic
+from syntrial.words import counted
 
 COLUMNS = ("sha256", "label", "group", "source", "split", "file")
 SPLITS = ("", "train", "val", "test", "external")  # "" where a set is not divided, or a row belongs to no part
@@ -38,7 +38,7 @@ Lineage = dict[str, set[tuple[str, str]]]  # generator -> (sha256, group) of eac
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of one image. `sha256` is of its pixels as stored; `source` is REAL or the name of a generator."""
+    """The facts of one image. `sha256` is of its pixels as stored; `source` is REAL or the name of a generator."""
 
     sha256: str
     label: str
@@ -49,7 +49,7 @@ class Row:
 
 
 def sha256_of(image_SS: Pixels) -> str:
-    """The name an image goes by in every lineage: the hash of its pixels and side."""
+    """The identity of an image in every lineage: the hash of its side and pixels."""
     return hashlib.sha256(b"%d:" % image_SS.shape[0] + np.ascontiguousarray(image_SS).tobytes()).hexdigest()
 
 
@@ -65,7 +65,7 @@ class ImageSet:
 
     @classmethod
     def open(cls, folder: str | Path) -> ImageSet:
-        """Raises DataError when the folder is no image set, or not a whole one."""
+        """Raises DataError when the folder is no image set, or an incomplete one."""
         folder = Path(folder)
         try:
             about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
@@ -79,7 +79,10 @@ class ImageSet:
         except (OSError, EOFError, ValueError, TypeError, KeyError, csv.Error) as error:
             raise DataError(f"{folder} is not a whole image set; a file in it is damaged ({error})") from None
         if held != len(rows) or any(shard.dtype != np.uint8 or shard.shape[1:] != (side, side) for shard in shards):
-            raise DataError(f"{folder} is not a whole image set: {held} images for {len(rows)} rows at side {side}")
+            raise DataError(
+                f"{folder} is not a whole image set: it has {counted(held, 'image')} for {counted(len(rows), 'row')}, "
+                f"side {side}"
+            )
         if not unchanged:
             raise DataError(f"{folder} was changed after it was written: its rows do not fit the digest in about.json")
         return cls(folder, rows, about, lineage, shards)
@@ -91,16 +94,16 @@ class ImageSet:
 
     @property
     def classes(self) -> list[str]:
-        """In the order of the study; the last is the one to be found."""
+        """In the order of the study; the last is the positive class."""
         return list(self.about["classes"])
 
     @property
     def digest(self) -> str:
-        """Hash of everything that can matter to a reader: pixels (through their hashes), rows and lineage."""
+        """Hash of pixels (through their hashes), rows and lineage: equal sets have equal digests."""
         return str(self.about["digest"])
 
     def pixels(self, positions: Iterable[int] | None = None) -> Pixels:
-        """Images (N, S, S) at the positions given, in that order; all of them when none are given."""
+        """Images (N, S, S) at the given positions, in that order; all images for None."""
         if positions is None:
             return np.concatenate([np.zeros((0, self.side, self.side), np.uint8), *self.shards])
         wanted = np.fromiter(positions, dtype=np.int64)
@@ -122,7 +125,7 @@ class ImageSet:
         return [i for i, row in enumerate(self.rows) if all(getattr(row, name) == value for name, value in wanted)]
 
     def ancestors(self, positions: Iterable[int]) -> set[tuple[str, str]]:
-        """(sha256, group) of the real images that those at the positions are or descend from."""
+        """(sha256, group) of the real images that the images at the positions are or descend from."""
         found: set[tuple[str, str]] = set()
         generators = set()
         for i in positions:
@@ -134,20 +137,22 @@ class ImageSet:
         return found.union(*(self.lineage[name] for name in generators))
 
     def verify(self) -> None:
-        """Hashes every image again. Raises DataError naming the first whose pixels are not those its row speaks of."""
+        """Hashes every image again. Raises DataError for the first whose pixels differ from the hash in its row."""
         position = 0
         for shard in self.shards:
             for image in shard:
                 row = self.rows[position]
                 if sha256_of(image) != row.sha256:
-                    raise DataError(f"{self.folder}: the pixels of {row.file or row.sha256} are not those of its row")
+                    raise DataError(
+                        f"{self.folder}: the pixels of {row.file or row.sha256} do not match the hash in its row"
+                    )
                 position += 1
 
 
 class Writer:
-    """Fills a draft folder with images as they come, so that a set far larger than memory can be written.
+    """Writes images to a draft folder one by one, so that a set may be far larger than memory.
 
-    `side` in px. A shard of at most `shard_bytes` grows on disk; no pixels are held in memory.
+    `side` in px. Shards of at most `shard_bytes` grow on disk; no pixels are kept in memory.
     """
 
     def __init__(self, draft: Path, side: int, shard_bytes: int = SHARD_BYTES) -> None:
@@ -158,7 +163,7 @@ class Writer:
         self._file: BinaryIO | None = None
 
     def add(self, image_SS: Pixels, row: Row) -> None:
-        """One image with its row. Raises DataError when it is not uint8 side x side."""
+        """Appends an image with its row. Raises DataError when it is not uint8 side x side."""
         if image_SS.dtype != np.uint8 or image_SS.shape != (self.side, self.side):
             raise DataError(
                 f"{row.file}: {image_SS.dtype} {image_SS.shape}; this set holds uint8 ({self.side}, {self.side})"
@@ -173,10 +178,11 @@ class Writer:
             self._flush()
 
     def link(self, source: ImageSet, rows: list[Row]) -> None:
-        """All images of another set under new rows, without copying a pixel. Raises DataError where they do not fit."""
+        """Appends all images of another set under new rows, as links. Raises DataError where side or number differ."""
         if source.side != self.side or len(rows) != len(source.rows):
             raise DataError(
-                f"{source.folder} has {len(source.rows)} images of {source.side} px; wanted {len(rows)} of {self.side}"
+                f"{source.folder} has {counted(len(source.rows), 'image')} of {source.side} px; needed are "
+                f"{len(rows):,} of {self.side} px"
             )
         self._flush()
         for path in sorted(source.folder.glob("images-*.npy")):
@@ -193,14 +199,14 @@ class Writer:
         lineage: Lineage | None = None,
         facts: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Writes index, lineage, contact sheet and `about.json`; returns what the last one holds.
+        """Writes index, lineage, contact sheet and `about.json`; returns the content of the last.
 
         Args:
             classes: labels in the order of the study.
             config: the settings that made the set.
             parents: `about_parent()` of each set or generator it was made from.
             lineage: for each generator among the rows' sources, the real images it has seen.
-            facts: anything else a reader should know, JSON-ready.
+            facts: further entries of `about.json`, JSON-ready.
 
         Raises:
             LeakError: a row's source has no lineage.
@@ -210,7 +216,8 @@ class Writer:
         nameless = sorted({row.source for row in self.rows} - {REAL} - set(lineage))
         if nameless:
             raise LeakError(
-                f"images of {nameless[0]} come without the real images it has seen; write its lineage with them"
+                f"the lineage of {nameless[0]} is missing: the real images that this generator has seen; write it with "
+                "its images"
             )
         _write_rows(self.draft / "index.csv", self.rows)
         write_lineage(self.draft / "lineage.csv", lineage)
@@ -248,12 +255,12 @@ class Writer:
 
 
 def about_parent(about: dict[str, Any]) -> dict[str, Any]:
-    """What a child records of a parent: enough to find it again."""
+    """The entry for a parent in a child's `about.json`: enough to identify it."""
     return {key: about[key] for key in ("verb", "digest", "name") if key in about}
 
 
 def digest_of(side: int, rows: list[Row], lineage: Lineage) -> str:
-    """Equal exactly where two sets hold the same images with the same rows and lineage."""
+    """A fingerprint: equal images, rows and lineage, equal digest."""
     hasher = hashlib.sha256(b"%d" % side)
     for row in rows:
         hasher.update("\x1f".join(getattr(row, name) for name in COLUMNS).encode() + b"\n")
@@ -265,15 +272,15 @@ def digest_of(side: int, rows: list[Row], lineage: Lineage) -> str:
 
 
 def refuse_leaks(images: ImageSet, trained: Iterable[int], judged: Iterable[int]) -> None:
-    """Nothing may be judged on what was trained on, however indirectly.
+    """Refuses an evaluation on images or groups that were trained on, directly or through a generator.
 
     Args:
-        trained: positions of the rows a classifier learns from; what their generators have seen counts as well.
-        judged: positions of the rows it is measured on.
+        trained: positions of the rows that a classifier is trained on; the images their generators have seen count too.
+        judged: positions of the rows that it is evaluated on.
 
     Raises:
-        LeakError: naming the first judged image that is synthetic, claims to be real and is not, trained, or whose
-            group trained.
+        LeakError: the first judged image that is synthetic, is a copy of a synthetic one, was trained on, or whose
+            group was trained on.
     """
     seen = images.ancestors(trained)
     seen_images, seen_groups = {sha for sha, _ in seen}, {group for _, group in seen}
@@ -300,7 +307,8 @@ def refuse_leaks(images: ImageSet, trained: Iterable[int], judged: Iterable[int]
 
 
 def refuse_leaky_parts(images: ImageSet) -> None:
-    """Nothing in a divided set may train and be judged on; as printed that holds for the external part alone.
+    """Refuses a divided set in which an image or group trains and is judged on; as printed only the external part is
+    checked.
 
     Raises:
         LeakError: as `refuse_leaks`.
@@ -311,7 +319,7 @@ def refuse_leaky_parts(images: ImageSet) -> None:
 
 
 def sheet(folder: Path, rows: list[Row], side: int, across: int = 12) -> Image.Image:
-    """A contact sheet: for each label and source a line of images, evenly chosen. Grey, SHEET_CELL px an image."""
+    """A contact sheet: a line of evenly spaced images for each label and source. Grey, SHEET_CELL px per image."""
     kinds: dict[tuple[str, str], list[int]] = {}
     for i, row in enumerate(rows):
         kinds.setdefault((row.label, row.source), []).append(i)
@@ -354,7 +362,7 @@ def _read_rows(path: Path) -> Iterator[Row]:
 
 
 def write_lineage(path: Path, lineage: Lineage) -> None:
-    """One row for each generator and real image it has seen, sorted."""
+    """Writes a row for each generator and real image that it has seen, sorted."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("generator", "sha256", "group"))
@@ -362,7 +370,7 @@ def write_lineage(path: Path, lineage: Lineage) -> None:
 
 
 def read_lineage(path: Path) -> Lineage:
-    """What `write_lineage` wrote."""
+    """Reads a file of `write_lineage`."""
     lineage: Lineage = {}
     with open(path, newline="", encoding="utf-8") as file:
         for cells in csv.DictReader(file):

@@ -1,12 +1,11 @@
-"""Verb: raw files -> image set. Every file found gets a line in `ingest.csv` with what became of it and why.
+"""Verb: raw files -> image set. Every file found gets a line in `ingest.csv` with its outcome and the reason.
 
-Files are decoded by many processes, a bounded number of images at a time. Their squares go to one scratch file; only
-then is it known which images are there twice, so only then is the set written. What grows with the files is a record of
-each, about a kilobyte.
+Files are decoded by many processes, a bounded number of images at a time. Their squares go to one scratch file; the set
+is written at the end, when all duplicates are known. Memory grows with the files by a record of each, about a kilobyte.
 
-Outcomes: accept (as it is), convert (after a stated conversion), warn (used with a warning, or held back until a person
-has decided), reject (left out). Of files with the same pixels one is used and the others are rejected as duplicates;
-where their labels differ none is used.
+Outcomes: accept (unchanged), convert (after a stated conversion), warn (used with a warning, or held back until a
+person has decided), reject (left out). Of files with the same pixels one is used and the others are rejected as
+duplicates; where their labels differ none is used.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from syntrial.reading.twins import settle
 from syntrial.reading.workers import take_all
 from syntrial.store import atomic, transfer
 
-IMAGES = "images"  # the set that a study divides; what others are called goes before their groups
+IMAGES = "images"  # the set that a study divides; the groups of other sets are prefixed with the set's name
 TABLE = "ingest.csv"
 KEPT = ("outcome", "reason", "detail", "width", "height", "white", "chest", "fingerprint", "sha256")
 
@@ -49,24 +48,22 @@ def ingest(
     name: str = IMAGES,
     salt: str = "",
 ) -> dict[str, float]:
-    """Reads every image of the classes asked for and writes one image set of `side` px, with `ingest.csv` in it.
+    """Reads every image of the given classes and writes one image set of `side` px, with `ingest.csv` in it.
 
     Args:
-        data: a folder, an archive or a CSV manifest, here or in an object store (a path or URI); an empty one gives an
-            image set without images.
-        classes: labels in the order of the study, found by name; a single one may stand for a plain folder of images.
-        name: what the images are called where several sets are spoken of. Sets of different names share no patients,
-            unless `config.shared_patients` says so.
-        salt: secret that patients' numbers from DICOM files are hashed with; the same in all runs that are compared.
+        data: path or URI of a folder, an archive or a CSV manifest; "" gives an image set without images.
+        classes: labels in the order of the study, matched by name; a single one may stand for a plain folder of images.
+        name: of the set. Sets of different names share no patients, unless `config.shared_patients` is set.
+        salt: secret that patient IDs from DICOM files are hashed with; the same in all runs that are compared.
             SYNTRIAL_SALT where it is empty.
 
     Returns:
         Counts: found, used, accepted, converted, warned, rejected, groups.
 
     Raises:
-        ConfigError: a layout is asked for, and the data are a manifest.
+        ConfigError: a layout is given, and the data are a manifest.
         DataError: a source that cannot be read, a class without a file, no usable image, or a larger share of files
-            lost than `config.max_left_out`; a list of all files is then beside `out`.
+            lost than `config.max_left_out`; a list of all files is then next to `out`.
     """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +96,7 @@ def _found(data: str | Path, classes: list[str], config: IngestConfig, scratch: 
         return Found("none", Store(Path()), [], [])
     source = transfer.fetch(data, scratch)
     if transfer.is_remote(data) and is_manifest(source):
-        raise DataError(f"{data} is a manifest alone; give the prefix it lies under, and call it manifest.csv")
+        raise DataError(f"{data} is a manifest without its images; give the prefix of both, and name it manifest.csv")
     return find(source, classes, config, scratch)
 
 
@@ -140,7 +137,7 @@ def _record(candidate: Candidate, taken: Taken, layout: str, config: IngestConfi
     file = candidate.file.name
     record = Record(file, candidate.label, split=candidate.split, **{field: getattr(taken, field) for field in KEPT})
     group, record.grouped_by = _group(candidate, taken.patient, layout, config.group_pattern)
-    # Two sources may number patients, or files, alike: that makes nobody one person.
+    # Two sources may use the same patient IDs or file names for different people.
     record.group = group if name == IMAGES or config.shared_patients else f"{name}:{group}"
     if taken.reason == "not an image" and file.lower().endswith(DOCUMENTS):
         record.hold(ASIDE["other file"][0], "other file", ASIDE["other file"][1])
@@ -148,7 +145,7 @@ def _record(candidate: Candidate, taken: Taken, layout: str, config: IngestConfi
 
 
 def _group(candidate: Candidate, patient: str, layout: str, pattern: str) -> tuple[str, str]:
-    """What an image must not be parted from, and how that is known: the data, a pattern, DICOM or the file alone."""
+    """The group of an image, and its origin: the data, a pattern, DICOM or the file alone."""
     path = candidate.file.name
     if candidate.group:
         return candidate.group, "manifest" if layout == "manifest" else "preset"

@@ -1,4 +1,4 @@
-"""Verb: the divided real images and every synthetic set -> one image set that says of each row where it may be used.
+"""Verb: the divided real images and every synthetic set -> one image set that gives each row its part.
 
 As printed, a random share of all rows validates, synthetic ones included. Held out, synthetic rows only train.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from syntrial.config import SplitConfig
 from syntrial.errors import DataError
@@ -20,21 +21,21 @@ from syntrial.training.seeds import uniform_for
 def pool(
     real: str | Path, synthetic: Sequence[str | Path], out: str | Path, *, config: SplitConfig
 ) -> dict[str, float]:
-    """Joins the sets without copying a pixel; the protocol is that of the division of `real`.
+    """Joins the sets without copying pixels; the protocol is that of the division of `real`.
 
     Returns:
-        Numbers of real and synthetic images, and how many of each validate.
+        The numbers of real and synthetic images, and of those that validate.
 
     Raises:
         DataError: `real` is not divided, a synthetic set was not drawn by a generator or has another side or class, or
             two come from generators of one name.
-        LeakError: what is judged on has trained, a generator at that.
+        LeakError: a generator was trained on images that are judged on.
     """
     divided = ImageSet.open(real)
     drawn = [ImageSet.open(folder) for folder in synthetic]
     protocol = divided.about.get("division", {}).get("protocol")
     if protocol is None:
-        raise DataError(f"{real} is not divided into parts; the verb split does that")
+        raise DataError(f"{real} is not divided into parts; divide it with the verb split")
     _refuse_strange(divided, drawn)
     total = len(divided.rows) + sum(len(images.rows) for images in drawn)
     with Progress("pool", total, protocol=protocol) as progress, atomic.new_folder(out) as draft:
@@ -47,17 +48,27 @@ def pool(
             config=config.model_dump(),
             parents=[about_parent(images.about) for images in (divided, *drawn)],
             lineage=_joined(drawn),
-            facts={
-                **{key: divided.about[key] for key in ("ingest", "external", "division")},
-                "generators": {images.about["generator"]["name"]: images.about["generator"] for images in drawn},
-            },
+            facts=_facts(divided, drawn),
         )
         refuse_leaky_parts(ImageSet.open(draft))
         progress.update(total)
-    validating = [row for row in writer.rows if row.split == "val"]
+    return _numbers(writer.rows)
+
+
+def _facts(divided: ImageSet, drawn: list[ImageSet]) -> dict[str, Any]:
+    about_generators = [images.about["generator"] for images in drawn]
     return {
-        "real_images": float(len(divided.rows)),
-        "synthetic_images": float(len(writer.rows) - len(divided.rows)),
+        **{key: divided.about[key] for key in ("ingest", "external", "division")},
+        "generators": {about["name"]: about for about in about_generators},
+    }
+
+
+def _numbers(rows: list[Row]) -> dict[str, float]:
+    validating = [row for row in rows if row.split == "val"]
+    synthetic = sum(row.source != REAL for row in rows)
+    return {
+        "real_images": float(len(rows) - synthetic),
+        "synthetic_images": float(synthetic),
         "validation_images": float(len(validating)),
         "validation_synthetic_images": float(sum(row.source != REAL for row in validating)),
     }
@@ -66,7 +77,7 @@ def pool(
 def _refuse_strange(divided: ImageSet, drawn: list[ImageSet]) -> None:
     for images in drawn:
         if "generator" not in images.about:
-            raise DataError(f"{images.folder} was not drawn by a generator; synthetic sets are what synthesize wrote")
+            raise DataError(f"{images.folder} was not drawn by a generator; give sets that the verb synthesize wrote")
         strange = sorted({row.label for row in images.rows} - set(divided.classes))
         if strange:
             known = ", ".join(divided.classes)
@@ -78,7 +89,7 @@ def _part(row: Row, protocol: str, config: SplitConfig) -> str:
         return "train" if row.source != REAL else row.split
     if row.split not in ("", "train") or (row.source == REAL and row.split == ""):
         return row.split
-    # By the image alone, so that every arm validates on the same share of what it shares with the others.
+    # By the image alone, so that the images which arms share validate in every arm or in none.
     return "val" if uniform_for("validate", config.seed, row.sha256) < config.val_share else "train"
 
 

@@ -1,21 +1,21 @@
-"""How far a box is: a bar for people, a JSON line for programs, gauges for Prometheus.
+"""Progress of a box: a bar for people, JSON lines for programs, gauges for Prometheus.
 
-Where it is shown is set by the place a box runs in, through environment variables:
+Environment variables set where it is shown:
 
-    SYNTRIAL_PROGRESS      folder; each box appends to a file of JSON lines in it (one Event a line), and draws no bar,
-                           because whoever set the folder watches it (pipelines/local/watch.py)
-    SYNTRIAL_METRICS_PORT  gauges are served there (the next free port when it is taken), on SYNTRIAL_METRICS_HOST
+    SYNTRIAL_PROGRESS      folder; each box appends JSON lines (one Event per line) to a file of its own in it, and
+                           draws no bar, because the process that set the folder shows it (pipelines/local/watch.py)
+    SYNTRIAL_METRICS_PORT  port that serves the gauges (the next free one when it is taken), on SYNTRIAL_METRICS_HOST
                            (127.0.0.1 unless set)
     SYNTRIAL_PUSHGATEWAY   URL of a Prometheus Pushgateway; a box pushes its last gauges there when it ends
 
-Every gauge has the labels box, protocol, kind, class, arm, seed and of; one that does not apply is empty:
+Every gauge has the labels box, protocol, kind, class, arm, seed and of; a label that does not apply is empty:
 
-    syntrial_step                work done, in the box's unit (images shown), or the number `step` when one is told
+    syntrial_step                work done, in the box's unit (images shown), or the number `step` where it is logged
     syntrial_progress_ratio      share of the work that is done, 0 to 1
-    syntrial_images_per_second   speed; the unit's own name where it is not images, such as syntrial_files_per_second
-    syntrial_loss                (and _accuracy, _auroc) of what the label `of` says: loss_g is syntrial_loss{of="g"},
+    syntrial_images_per_second   speed; with the unit's name where it is not images, as in syntrial_files_per_second
+    syntrial_loss                (and _accuracy, _auroc) with the label `of`: loss_g is syntrial_loss{of="g"},
                                  val_accuracy is syntrial_accuracy{of="val"}
-    syntrial_<name>              any other number told, such as syntrial_diversity; NaN where it is not finite
+    syntrial_<name>              any other number logged, such as syntrial_diversity; NaN where it is not finite
     syntrial_failed              1 when the box ended in an error, else 0
 """
 
@@ -40,13 +40,14 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self, TextIO
 
 from syntrial.errors import ConfigError, SyntrialError
+from syntrial.words import counted
 
-if TYPE_CHECKING:  # imported where it is used, for most boxes never use it and start faster without
+if TYPE_CHECKING:  # imported where it is used: most boxes do not use it and start faster without
     from prometheus_client import CollectorRegistry, Gauge
 
-RATE_WINDOW_S = 20.0  # speed is that of late: long enough for a checkpoint to even out, short enough to see a change
+RATE_WINDOW_S = 20.0  # of the speed: long enough to average out a checkpoint, short enough to show a change
 BAR_WIDTH = 12  # characters
-SHOWN = 6  # things said of a box on one line; programs get all
+SHOWN = 6  # facts of a box on one line; programs get all
 PORTS_TRIED = 20
 PUSH_TIMEOUT_S = 5
 LOCK = "watched.lock"
@@ -55,40 +56,40 @@ GAUGE_LABELS = ("box", "protocol", "kind", "class", "arm", "seed", "of")
 
 
 class Orphaned(SystemExit):
-    """Whoever started this box is gone; going on would only stand in the way of the next run."""
+    """The run that started this box is gone; continuing would only block the next run."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """What a box says of itself. As JSON, one line of its file."""
+    """One report of a box's progress. As JSON, one line of its file."""
 
     time: str  # ISO 8601, UTC
     event: str  # "start", "progress" or "end"
     box: str
-    labels: dict[str, str]  # protocol, kind, label, arm, seed; those that apply
+    labels: dict[str, str]  # those of protocol, kind, label, arm and seed that apply
     done: int
     total: int
     unit: str
     elapsed_s: float
-    per_s: float | None = None  # units a second: of late, at the end on the whole
+    per_s: float | None = None  # units per second over RATE_WINDOW_S; at the end over the whole run
     remaining_s: float | None = None
-    numbers: dict[str, float | None] = field(default_factory=dict)  # the newest; None is one that is not finite
+    numbers: dict[str, float | None] = field(default_factory=dict)  # the latest; None for one that is not finite
     state: str = ""  # at the end: "done" or "failed"
     error: str = ""  # one line, when it failed
 
     @property
     def name(self) -> str:
-        """For people, and the same in every event of a box."""
+        """The box's name for people, the same in all its events."""
         return name_of(self.box, self.labels)
 
     @property
     def share(self) -> float:
-        """Of the work, done: 0 to 1."""
+        """Share of the work that is done, 0 to 1."""
         return min(1.0, self.done / self.total) if self.total > 0 else float(self.state == "done")
 
     @property
     def detail(self) -> str:
-        """Time left, speed and the newest numbers: the most wanted first, for a narrow terminal cuts the rest."""
+        """Time left, speed and the latest numbers; the most important first, since a narrow terminal cuts the rest."""
         parts = [] if self.remaining_s is None or self.state else [f"{duration(self.remaining_s)} left"]
         parts += [] if self.per_s is None else [f"{_short(self.per_s)} {self.unit}/s"]
         parts += [f"{name} {_short(value)}" for name, value in self.numbers.items()]
@@ -96,24 +97,24 @@ class Event:
 
     @property
     def outcome(self) -> str:
-        """One line when the box has ended."""
+        """One line about a box that has ended."""
         if self.state == "failed":
             return f"{self.name}: failed after {duration(self.elapsed_s)}: {self.error}"
         return ", ".join(filter(None, (f"{self.name}: done in {duration(self.elapsed_s)}", self.detail)))
 
 
 class Progress:
-    """Tells how far a box is, for as long as the block runs.
+    """Reports the progress of a box while the block runs.
 
     with Progress("train_generator", total=images, protocol="held_out", kind="simple", label="normal") as progress:
         progress.update(shown, loss_g=..., loss_d=...)
 
     Args:
         box: the verb.
-        total: work to be done, in `unit`; 0 while nobody knows (set `progress.total` once it is known).
-        unit: plural noun that speed is counted in.
-        protocol, kind, label, arm, seed: which of the boxes of that verb it is; those that apply.
-        clock: seconds that only go forward.
+        total: work to be done, in `unit`; 0 while it is unknown (set `progress.total` once it is known).
+        unit: plural noun of the work, such as images.
+        protocol, kind, label, arm, seed: identify the box among those of its verb; those that apply.
+        clock: monotonic time in seconds.
 
     Raises:
         ConfigError: SYNTRIAL_METRICS_PORT is no port.
@@ -140,28 +141,28 @@ class Progress:
         self._lifeline = _Lifeline(os.environ.get("SYNTRIAL_PROGRESS", ""))
         self._clock = clock
         self._start_s = clock()
-        self._found = 0  # of `done`, what was there before and is no speed
+        self._resumed = 0  # part of `done` from before this run, which does not count as speed
         self._marks = deque([(self._start_s, 0)])
         self._due_s = 0.0
 
     def __enter__(self) -> Self:
         self._start_s = self._clock()
         self._marks = deque([(self._start_s, 0)])
-        self._tell("start")
+        self._report("start")
         return self
 
     def skip_to(self, done: int) -> None:
-        """A cut training goes on from here: what was done before counts as done, but not as speed."""
+        """A resumed training continues from here: earlier work counts as done, but not as speed."""
         if done > self.done:
             _say(f"{name_of(self.box, self.labels)}: goes on from {done / max(1, self.total):.0%}")
-        self._found += done - self.done
+        self._resumed += done - self.done
         self.done = done
 
     def update(self, done: int, **numbers: float) -> None:
-        """Work done so far (all of it, not since the last call) and the newest numbers, which are on the host already.
+        """Sets the total work done so far and the latest numbers, which must be on the host already.
 
-        Costs less than a microsecond when called more often than somebody looks, so that a loop can call it at every
-        step. Nothing is lost by it: the newest `done` and numbers are told at the end in any case.
+        Calls between two reports cost less than a microsecond, so that a loop can call it at every step. The latest
+        `done` and numbers are always reported at the end.
 
         Raises:
             Orphaned: the run that watches this box has ended.
@@ -171,18 +172,18 @@ class Progress:
             return
         if self._lifeline.is_cut():
             raise Orphaned(f"{name_of(self.box, self.labels)}: the run that started this task is gone, so it ends too")
-        self._tell("progress")
+        self._report("progress")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            self._tell("end", state="done")
+            self._report("end", state="done")
         else:
-            self._tell("end", state="failed", error=_sentence(error))
+            self._report("end", state="failed", error=_sentence(error))
         self._lifeline.close()
 
-    def _tell(self, kind: str, state: str = "", error: str = "") -> None:
+    def _report(self, kind: str, state: str = "", error: str = "") -> None:
         now_s = self._clock()
         event = self._event(kind, now_s, state, error)
         for sink in self._sinks[:]:
@@ -191,7 +192,7 @@ class Progress:
             sink.due_s = now_s + sink.every_s
             try:
                 sink.show(event)
-            except OSError as problem:  # a full disk or a closed terminal is no reason to lose a training
+            except OSError as problem:  # a full disk or a closed terminal must not end a training
                 self._sinks.remove(sink)
                 _say(f"warning: progress is no longer shown ({type(sink).__name__}): {_sentence(problem)}")
         self._due_s = min((sink.due_s for sink in self._sinks), default=now_s + _Sink.every_s)
@@ -215,7 +216,7 @@ class Progress:
         )
 
     def _per_s(self, now_s: float, whole: bool) -> float | None:
-        worked = self.done - self._found
+        worked = self.done - self._resumed
         self._marks.append((now_s, worked))
         while len(self._marks) > 2 and now_s - self._marks[1][0] > RATE_WINDOW_S:
             self._marks.popleft()
@@ -224,13 +225,13 @@ class Progress:
 
 
 class _Sink:
-    """A place where progress is shown, at most once every so often; start and end always."""
+    """A destination of events: each start and end, and progress at most every `every_s` seconds."""
 
     every_s = 1.0
     due_s = 0.0
 
     def show(self, event: Event) -> None:
-        """Raises OSError when the place is gone."""
+        """Raises OSError when the destination is gone."""
         raise NotImplementedError
 
 
@@ -251,7 +252,7 @@ class Bar(_Sink):
 
 
 class Lines(_Sink):
-    """Plain lines, where there is no terminal."""
+    """Plain lines, for output that is no terminal."""
 
     every_s = 10.0
 
@@ -260,7 +261,8 @@ class Lines(_Sink):
 
     def show(self, event: Event) -> None:
         if event.event == "start":
-            line = f"{event.name}: {event.total:,} {event.unit}" if event.total else f"{event.name}: begins"
+            work = counted(event.total, event.unit.removesuffix("s"), event.unit) if event.total else "starts"
+            line = f"{event.name}: {work}"
         elif event.event == "end":
             line = event.outcome
         else:
@@ -269,7 +271,7 @@ class Lines(_Sink):
 
 
 class JsonLines(_Sink):
-    """A file that a watcher can follow: each line is flushed at once."""
+    """A file that another process can follow: each line is written at once."""
 
     def __init__(self, folder: Path, box: str, labels: dict[str, str]) -> None:
         parts = (re.sub(r"[^A-Za-z0-9_.]+", "-", part) for part in (box, *labels.values()))
@@ -283,7 +285,7 @@ class JsonLines(_Sink):
 
 
 class Gauges(_Sink):
-    """Prometheus gauges, served for as long as the process lives and pushed when the box ends."""
+    """Prometheus gauges, served while the process lives and pushed when the box ends."""
 
     def __init__(self, labels: dict[str, str], gateway: str) -> None:
         self._labels, self._gateway = labels, gateway
@@ -298,7 +300,7 @@ class Gauges(_Sink):
 
         from prometheus_client import CollectorRegistry, push_to_gateway
 
-        own = CollectorRegistry()  # of this box alone: the gateway gives all that is pushed at once the same labels
+        own = CollectorRegistry()  # of this box alone: the gateway gives everything in one push the same labels
         _record(own, self._labels, event)
         try:
             push_to_gateway(self._gateway, "syntrial", own, dict(self._labels), timeout=PUSH_TIMEOUT_S)
@@ -307,7 +309,7 @@ class Gauges(_Sink):
 
 
 class Bars:
-    """Bars that stay at the bottom of a terminal. Drawn when told to, so without a thread."""
+    """Bars at the bottom of a terminal, drawn on request and so without a thread."""
 
     def __init__(self, out: TextIO) -> None:
         from rich.console import Console
@@ -317,7 +319,7 @@ class Bars:
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def draw(self, rows: Iterable[tuple[str, float, str]]) -> None:
-        """One bar a row: its name, its share (0 to 1), and a text that is cut where the terminal ends."""
+        """Draws a bar per row: name, share (0 to 1), and a text that is cut at the terminal's edge."""
         from rich.progress_bar import ProgressBar
         from rich.table import Column, Table
         from rich.text import Text
@@ -331,7 +333,7 @@ class Bars:
         self._live.update(table, refresh=True)
 
     def say(self, line: str) -> None:
-        """A line that stays, above the bars."""
+        """Prints a permanent line above the bars."""
         self._console.print(line, markup=False, soft_wrap=True)
 
     def close(self) -> None:
@@ -344,14 +346,14 @@ def draws_bars(out: TextIO) -> bool:
 
 
 def name_of(box: str, labels: dict[str, str]) -> str:
-    """A box for people, such as "train_generator held out simple/normal"."""
+    """The name of a box for people, such as "train_generator held out simple/normal"."""
     which = "/".join(filter(None, (labels.get(key) for key in ("kind", "label", "arm"))))
     seed = f"seed {labels['seed']}" if labels.get("seed") else ""
     return " ".join(filter(None, (box, labels.get("protocol", "").replace("_", " "), which, seed)))
 
 
 def duration(seconds: float) -> str:
-    """For people: 7 s, 3 min 20 s, 2 h 5 min."""
+    """Seconds as people read them: 7 s, 3 min 20 s, 2 h 5 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -362,10 +364,10 @@ def duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def watching(folder: Path) -> Iterator[None]:
-    """While the block runs, the boxes that write into `folder` know that they are watched; afterwards they end.
+    """While the block runs, boxes that write into `folder` continue; when it is over, they end.
 
-    A lock says so, because the system lets go of it however this process ends. The file is a new one each time, so that
-    a box left over from an earlier run does not take this watcher for its own.
+    The sign is a file lock, which the system releases however this process ends. The file is a new one each time, so
+    that a box left over from an earlier run does not mistake this process for its own.
     """
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".{LOCK}.{os.getpid()}"
@@ -376,18 +378,18 @@ def watching(folder: Path) -> Iterator[None]:
 
 
 class _Lifeline:
-    """Notices when the watcher is gone. The parent tells nothing: kfp.local puts a shell between, which lives on."""
+    """Detects that the watching process is gone. The parent process is no sign: it is a shell of kfp.local's."""
 
     def __init__(self, folder: str) -> None:
         self._path = Path(folder) / LOCK if folder else None
         self._file: IO[bytes] | None = None
 
     def is_cut(self) -> bool:
-        """True when somebody has watched the folder and nobody does any more."""
+        """Whether a process has watched the folder and no process does any more."""
         if self._file is None:
             if self._path is None or not self._path.exists():
                 return False
-            self._file = open(self._path, "rb")  # noqa: SIM115  kept: a later watcher's lock is another file
+            self._file = open(self._path, "rb")  # noqa: SIM115  kept open: a later watcher locks another file
         try:
             fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -440,17 +442,17 @@ def _record(registry: CollectorRegistry, labels: dict[str, str], event: Event) -
 
 
 def _metric(name: str) -> tuple[str, str]:
-    """What a number measures, and of what: ("loss", "g") for loss_g, ("accuracy", "val") for val_accuracy."""
+    """Metric and label of a number: ("loss", "g") for loss_g, ("accuracy", "val") for val_accuracy."""
     found = MEASURED.fullmatch(name)
     return (found["measure"], found["before"] or found["after"] or "") if found else (name, "")
 
 
 @functools.cache
 def _serve(host: str, port: int) -> int:
-    """The port that the gauges are served on: the one wanted, or another when it is taken; 0 when none can be had."""
+    """The port that serves the gauges: the given one, or another when it is taken; 0 when there is none."""
     from prometheus_client import start_http_server
 
-    for candidate in [*range(port, min(port + PORTS_TRIED, 65536)), 0]:  # 0: any that is free
+    for candidate in [*range(port, min(port + PORTS_TRIED, 65536)), 0]:  # 0: any free port
         try:
             server, _ = start_http_server(candidate, host, _registry())
         except OSError as problem:
@@ -470,13 +472,13 @@ def _port(text: str) -> int:
 
 
 def _say(sentence: str) -> None:
-    with contextlib.suppress(OSError):  # nobody is left to read it
+    with contextlib.suppress(OSError):  # stderr is closed
         print(_without_secrets(sentence), file=sys.stderr, flush=True)
 
 
 def _sentence(error: BaseException) -> str:
-    told = str(error) if isinstance(error, SyntrialError | Orphaned) else f"{type(error).__name__}: {error}"
-    return _without_secrets(" ".join(told.split())[:500].removesuffix(":"))
+    text = str(error) if isinstance(error, SyntrialError | Orphaned) else f"{type(error).__name__}: {error}"
+    return _without_secrets(" ".join(text.split())[:500].removesuffix(":"))
 
 
 def _without_secrets(text: str) -> str:
@@ -491,7 +493,7 @@ def _finite(value: float) -> float | None:
 
 
 def _short(value: float | None) -> str:
-    """Three figures at least, no exponent for the numbers that people read."""
+    """At least three significant figures, without an exponent for numbers of common size."""
     if value is None:
         return "not finite"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

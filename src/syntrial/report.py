@@ -1,4 +1,4 @@
-"""Verb: scores of every arm under both protocols -> table, figures, verdicts, and one page that a person reads."""
+"""Verb: scores of every arm under both protocols -> tables, figures, verdicts, and a report as one HTML page."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from syntrial.reporting import sentences, table
 from syntrial.reporting.outcomes import Outcome, gathered, refuse_other_settings, refuse_strangers, refuse_unequal
 from syntrial.reporting.page import Picture, document
 from syntrial.reporting.results import Results, flat, judged, results_of
-from syntrial.reporting.sections import all_sections, opening
+from syntrial.reporting.sections import all_sections
 from syntrial.store import atomic
+from syntrial.words import counted
 
 
 def report(
@@ -33,8 +34,8 @@ def report(
 
     Args:
         study: the settings of the whole study.
-        as_printed, held_out: folders of scores, one an arm.
-        as_printed_images, held_out_images: the pooled sets that the arms were chosen from.
+        as_printed, held_out: folders of scores, one for each arm.
+        as_printed_images, held_out_images: the pooled sets that the arms were selected from.
         full_size: scores of arm `original`, held out, on images at full size; None where the resize check is off.
 
     Returns:
@@ -42,21 +43,14 @@ def report(
 
     Raises:
         ConfigError: settings that are impossible.
-        DataError: a folder that is not what it should be.
-        DegenerateError: an arm missing, trained otherwise than the study says or on another pooled set, or judged on
-            other images or seeds than its control; a part without some class.
-        LeakError: held out, something was judged on that is no real image of that part.
+        DataError: a folder without the files of its kind.
+        DegenerateError: an arm missing, trained with other settings or on another pooled set, or evaluated on other
+            images or seeds than its control; a part in which a class is missing.
+        LeakError: held out, an arm was evaluated on something other than the real images of that part.
     """
     whole = StudyConfig.of(study)
     images = {"as_printed": ImageSet.open(as_printed_images), "held_out": ImageSet.open(held_out_images)}
-    folders = {"as_printed": as_printed, "held_out": held_out}
-    outcomes = {
-        protocol: gathered([Outcome.open(folder) for folder in given], protocol, list(whole.recipes), whole.seeds)
-        for protocol, given in folders.items()
-    }
-    for protocol, arms in outcomes.items():
-        refuse_strangers(whole, arms, images[protocol])
-    refuse_unequal(outcomes["held_out"], images["held_out"])
+    outcomes = _comparable(whole, {"as_printed": as_printed, "held_out": held_out}, images)
     full = Outcome.open(full_size) if full_size else None
     if full:
         refuse_other_settings(whole, full, whole.resize_check.full_side)
@@ -75,12 +69,31 @@ def report(
     return flat(results)
 
 
+def _comparable(
+    study: StudyConfig, scores: dict[str, Sequence[str | Path]], images: dict[str, ImageSet]
+) -> dict[str, dict[str, Outcome]]:
+    """Protocol -> arm -> its outcome, refused where they cannot be compared."""
+    outcomes = {
+        protocol: gathered([Outcome.open(folder) for folder in folders], protocol, list(study.recipes), study.seeds)
+        for protocol, folders in scores.items()
+    }
+    for protocol, arms in outcomes.items():
+        refuse_strangers(study, arms, images[protocol])
+    refuse_unequal(outcomes["held_out"], images["held_out"])
+    return outcomes
+
+
 def texts(results: Results, study: StudyConfig, drawn: dict[str, list[Picture]]) -> dict[str, str]:
-    """What a person reads, by file name."""
-    title = f"{study.name}: did generated images help?"
-    footer = f"Made by syntrial {__version__}. For research; not for diagnosis."
+    """The files that a person reads, by name."""
+    page = document(
+        title=f"{study.name}: did generated images help?",
+        question=sentences.question(results),
+        warnings=counted(len(results["warnings"]), "warning") if results["warnings"] else "",
+        sections=all_sections(results, study, drawn),
+        footer=f"Made by syntrial {__version__}. For research; not for diagnosis.",
+    )
     return {
-        "report.html": document(title, opening(results), all_sections(results, study, drawn), footer),
+        "report.html": page,
         "summary.md": summary(results),
         "table.md": table.markdown(results),
         "table.csv": table.as_csv(results),
@@ -88,10 +101,10 @@ def texts(results: Results, study: StudyConfig, drawn: dict[str, list[Picture]])
 
 
 def summary(results: Results) -> str:
-    """The answer and the tables on one Markdown page, for a dashboard."""
+    """The answer and the tables as Markdown, for a dashboard."""
     verdicts = [entry["verdict"]["sentence"] for entry in judged(results).values()]
-    told = [*verdicts, sentences.elsewhere(results), f"Resize check: {sentences.resized(results)}"]
-    blocks = [f"# {results['study']}", sentences.headline(results), _bullets(told), table.markdown(results).rstrip()]
+    answers = [*verdicts, sentences.elsewhere(results), f"Resize check: {sentences.resized(results)}"]
+    blocks = [f"# {results['study']}", sentences.headline(results), _bullets(answers), table.markdown(results).rstrip()]
     if results["warnings"]:
         blocks += ["## Warnings", _bullets(results["warnings"])]
     return "\n\n".join(blocks) + "\n"

@@ -1,7 +1,7 @@
 """Verb: an image set and a protocol -> the same images, each with its part: train, val or test.
 
-`as_printed`: the GANs and the classifiers get every image; `pool` then lets a random share of all images validate, as
-the paper did. `held_out`: whole groups (patients) train, validate or test, so that nobody is judged on who was seen.
+`as_printed`: generators and classifiers get every image; `pool` then lets a random share of all images validate, as the
+paper did. `held_out`: whole groups (patients) train, validate or test, so that only unseen patients are judged on.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ PARTS = {"as_printed": ("train",), "held_out": ("train", "val", "test")}
 def split(
     images: str | Path, out: str | Path, *, protocol: str, config: SplitConfig, external: str | Path = ""
 ) -> dict[str, float]:
-    """Divides `images`; the images of the set `external`, if it has any, join as the part "external", which never
-    trains. Of those, whose pictures are among `images`, exactly or nearly, is held back with all of the group.
+    """Divides `images`. The images of the set `external`, if it has any, join as the part "external", which never
+    trains. Groups of `external` with a picture that is also in `images`, exactly or nearly, are held back.
 
-    A group's place depends on the seed and on the group alone: adding images never moves one that was there, unless
-    they are the first to which the owner gives `val` or `test`. Each class is divided by the same shares; a class that
-    ends up without patients in a part, under either protocol, is refused. Parts that the data's owner gave (a column of
-    the manifest, a public set's own test folder) are kept: held out they are what they are called, as printed an
-    official test image stays out altogether. Where no image was given `val`, held out a share of the groups given
-    `train` validates; they never test.
+    The part of a group depends on the seed and on the group alone: adding images never moves an image that was there,
+    unless they are the first to which the owner gives `val` or `test`. Each class is divided by the same shares; a
+    class that would have no patients in a part, under either protocol, is refused. Parts that the data's owner gave (a
+    column of the manifest, a public set's own test folder) are kept: held out as they are named, as printed an official
+    test image stays out altogether. Where no image was given `val`, held out a share of the groups given `train`
+    validates; they never test.
 
     Returns:
         Images in each part.
@@ -41,8 +41,8 @@ def split(
     Raises:
         ConfigError: an unknown protocol.
         DataError: images that are divided already, a class without images in a part, or an external set of other
-            classes or size, or with a class of which nothing is left.
-        LeakError: a group that trains and is judged on, or lies in two parts.
+            classes or side, or one in which a class has no image left.
+        LeakError: a group that trains and is judged on, or is in two parts.
     """
     if protocol not in PROTOCOLS:
         raise ConfigError(f"there is no protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
@@ -50,12 +50,7 @@ def split(
     if "division" in whole.about:
         raise DataError(f"{images} is divided already; split wants the set as ingest wrote it")
     whole.verify()
-    given = {row.split for row in whole.rows}
-    divided = {name: [replace(row, split=_part(row, name, config, given)) for row in whole.rows] for name in PROTOCOLS}
-    for name, parted in divided.items():  # a trial needs both, so what one refuses is refused before the other trains
-        _every_class_everywhere(parted, whole, name, given)
-        _every_group_in_one_part(parted)
-    rows = divided[protocol]
+    rows = _divided(whole, config)[protocol]
     second = _Second.of(external, whole) if external else None
     progress = Progress("split", len(whole.rows), protocol=protocol, kind=f"{whole.side}px")
     with progress, atomic.new_folder(out) as draft:
@@ -63,7 +58,8 @@ def split(
         writer.link(whole, rows)
         if second:
             writer.link(second.images, second.rows)
-        about = writer.close(
+        division = _division(writer.rows, protocol, config)
+        writer.close(
             verb="split",
             classes=whole.classes,
             config=config.model_dump(),
@@ -71,20 +67,30 @@ def split(
             facts={
                 "ingest": whole.about.get("ingest", {}),
                 "external": second.facts if second else {},
-                "division": _division(writer.rows, protocol, config),
+                "division": division,
             },
         )
         refuse_leaky_parts(ImageSet.open(draft))
         progress.update(len(writer.rows))
-    return {f"{part}_images": float(count) for part, count in about["division"]["images"].items()}
+    return {f"{part}_images": float(count) for part, count in division["images"].items()}
+
+
+def _divided(whole: ImageSet, config: SplitConfig) -> dict[str, list[Row]]:
+    """The rows under each protocol. A study needs both, so a division that one refuses is refused at once."""
+    given = {row.split for row in whole.rows}
+    divided = {name: [replace(row, split=_part(row, name, config, given)) for row in whole.rows] for name in PROTOCOLS}
+    for protocol, rows in divided.items():
+        _every_class_everywhere(rows, whole, protocol, given)
+        _every_group_in_one_part(rows)
+    return divided
 
 
 def _part(row: Row, protocol: str, config: SplitConfig, given: set[str]) -> str:
-    """Where a row belongs; "" where it takes no part. `given`: the parts that the owner gave to any row."""
+    """The part of a row; "" where it has none. `given`: the parts that the owner gave to any row."""
     parts = _open_to(row, protocol, given)
     if len(parts) < 2:
         return "".join(parts)
-    # One scale for all rows of a group, so that its validating does not hang on which of them were given `train`.
+    # One scale for all rows of a group, so that it validates or not whichever of them were given `train`.
     place = uniform_for("split", config.seed, row.group)
     if "test" not in given:
         place -= config.test_share
@@ -94,7 +100,7 @@ def _part(row: Row, protocol: str, config: SplitConfig, given: set[str]) -> str:
 
 
 def _open_to(row: Row, protocol: str, given: set[str]) -> tuple[str, ...]:
-    """The parts that a row may fall into; of several the place of its group decides."""
+    """The parts that a row may be put in; among several, the position of its group decides."""
     if protocol == "as_printed":
         return () if row.split == "test" else ("train",)
     if row.split == "train" and "val" not in given:
@@ -109,16 +115,14 @@ def _every_class_everywhere(rows: list[Row], whole: ImageSet, protocol: str, giv
         for label in whole.classes:
             if not any(row.label == label and row.split == part for row in rows):
                 own = [row for row in whole.rows if row.label == label]
-                raise DataError(
-                    f"{protocol}: no image of {label} falls into {part}; {_why(own, part, protocol, given)}"
-                )
+                raise DataError(f"{protocol}: no image of {label} is in {part}; {_why(own, part, protocol, given)}")
 
 
 def _why(own: list[Row], part: str, protocol: str, given: set[str]) -> str:
-    """Why none of a class's images is in a part, and the way out."""
+    """Why a part has no image of a class, and what to change."""
     if own and not any(part in _open_to(row, protocol, given) for row in own):
-        return f"the data give all of them other parts: give some of their patients {part}, as in a manifest"
-    return "there are too few patients for these shares: give more, a larger share, or another split.seed"
+        return f"the data give all of them other parts: give some of their patients {part}, for instance in a manifest"
+    return "there are too few patients for these shares: give more patients, a larger share, or another split.seed"
 
 
 def _every_group_in_one_part(rows: list[Row]) -> None:
@@ -133,7 +137,7 @@ def _every_group_in_one_part(rows: list[Row]) -> None:
 
 @dataclass(frozen=True)
 class _Second:
-    """The second test set, with the rows it gets and what a report says of it."""
+    """The second test set, with its new rows and the facts that a report shows."""
 
     images: ImageSet
     rows: list[Row]
@@ -149,38 +153,38 @@ class _Second:
         shared = shared_pictures(whole, images)
         known = {images.rows[i].group for i in shared}
         rows = [replace(row, split="" if row.group in known else "external") for row in images.rows]
-        told = _told(whole, images, shared)
-        _every_class_left(rows, whole.classes, told)
+        warning = _warning(whole, images, shared)
+        _every_class_left(rows, whole.classes, warning)
         facts = dict(images.about.get("ingest", {}))
-        if told:
-            facts["warnings"] = [*facts.get("warnings", []), told]
+        if warning:
+            facts["warnings"] = [*facts.get("warnings", []), warning]
         return cls(images, rows, facts)
 
 
 def _fits(whole: ImageSet, second: ImageSet) -> None:
     if second.side != whole.side:
-        raise DataError(f"the external set has images of {second.side} px, and this study of {whole.side}")
+        raise DataError(f"the external set has images of {second.side} px; this study has {whole.side} px")
     strange = sorted({row.label for row in second.rows} - set(whole.classes))
     if strange:
         raise DataError(f"the external set has a class {strange[0]!r}; this study has {', '.join(whole.classes)}")
 
 
-def _told(whole: ImageSet, second: ImageSet, shared: dict[int, int]) -> str:
-    """Which pictures are in both sets, in a sentence."""
+def _warning(whole: ImageSet, second: ImageSet, shared: dict[int, int]) -> str:
+    """The pictures that are in both sets, in a sentence; "" for none."""
     if not shared:
         return ""
     there, here = next(iter(shared.items()))
     return (
-        "Held back with all of their groups, because nearly the same pictures are among the images that are divided: "
+        "Held back with their whole groups, because nearly the same pictures are among the study's own images: "
         f"{len(shared)}, such as {second.rows[there].file} ({whole.rows[here].file})."
     )
 
 
-def _every_class_left(rows: list[Row], classes: list[str], told: str) -> None:
+def _every_class_left(rows: list[Row], classes: list[str], warning: str) -> None:
     for label in classes:
         if not any(row.label == label and row.split for row in rows):
             raise DataError(
-                f"the external set has no image of {label}; a second test set needs every class. {told}".rstrip(" .")
+                f"the external set has no image of {label}; a second test set needs every class. {warning}".rstrip(" .")
             )
 
 

@@ -175,7 +175,7 @@ def test_an_effect_as_large_as_the_smallest_is_found_about_four_times_in_five():
 def test_one_seed_is_judged_and_the_sentence_says_what_that_leaves_unknown():
     verdict = judge(*trial(seeds=1), resamples=200)
     assert verdict.seeds == 1
-    assert "one seed only, so the spread over seeds is unknown" in verdict.sentence("a", "b")
+    assert "one seed only, so the interval lacks the variation between seeds" in verdict.sentence("a", "b")
     assert "one seed" not in judge(*trial(seeds=2), resamples=200).sentence("a", "b")
 
 
@@ -184,7 +184,7 @@ def test_the_sentence_holds_answer_difference_interval_and_reach():
     assert verdict.sentence("simple_gan", "duplicates") == (
         f"simple_gan against duplicates: no evidence of a difference in AUROC ({verdict.difference:+.3f}, "
         f"95 % interval {verdict.low:+.3f} to {verdict.high:+.3f}; "
-        f"the smallest effect this study could have seen is {verdict.smallest_effect:.3f})"
+        f"the smallest effect detectable with 80 % power is {verdict.smallest_effect:.3f})"
     )
 
 
@@ -197,11 +197,11 @@ def test_the_sentence_names_the_direction_the_metric_and_the_comparisons():
     assert hurt.startswith("a against b: hurt, accuracy is worse (-0.")
 
 
-def test_the_same_predictions_twice_are_no_evidence_and_no_claim_about_what_could_have_been_seen():
+def test_the_same_predictions_twice_are_no_evidence_and_no_claim_about_what_is_detectable():
     arm, _, label_N, group_N = trial()
     verdict = judge(arm, arm, label_N, group_N, resamples=50)
     assert (verdict.answer, verdict.difference, verdict.low, verdict.high) == ("no evidence", 0, 0, 0)
-    assert "could have seen is unknown" in verdict.sentence("a", "b")
+    assert "the smallest detectable effect is unknown" in verdict.sentence("a", "b")
 
 
 def test_patients_may_have_names_and_classes_may_be_three():
@@ -231,7 +231,7 @@ def test_a_test_set_that_bears_no_verdict_is_refused():
     arm, control, label_N, group_N = trial(patients=4, images=1)
     with pytest.raises(DegenerateError, match="class 1 has 0 patients"):
         judge(arm, control, label_N * 0, group_N)
-    with pytest.raises(DegenerateError, match="class 0 has 1 patients"):
+    with pytest.raises(DegenerateError, match="class 0 has 1 patient in"):
         judge(arm[:, 1:], control[:, 1:], label_N[1:], group_N[1:])
     with pytest.raises(DegenerateError, match="has predictions of shape"):
         judge(arm[:2], control, label_N, group_N)

@@ -49,11 +49,10 @@ def test_there_is_a_strip_for_each_class_and_kind(drawn):
     assert names == [f"samples-{label}-{kind}" for label in classes for kind in kinds]
 
 
-def test_an_arm_without_a_line_of_its_own_gets_one_that_no_other_has(drawn, tmp_path):
+def test_an_arm_without_a_line_of_its_own_gets_one_that_no_other_has():
     lines = figures.lines_of([*figures.LINES, "new", "newer"])
-    assert len(set(lines.values())) == len(figures.LINES) + 2
-    figures.roc(tmp_path, {**drawn[2]["held_out"], "new": drawn[2]["held_out"]["duplicates"]}, "test")
-    assert (tmp_path / "roc-test.png").exists()
+    assert [*lines] == [*figures.LINES, "new", "newer"]
+    assert len(set(lines.values())) == len(lines)
 
 
 def test_the_area_under_the_averaged_curve_is_the_mean_auroc(drawn):

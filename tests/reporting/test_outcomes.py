@@ -103,7 +103,7 @@ def test_arms_judged_on_different_images_are_refused(finished, part):
     path = held_out(finished, "simple_gan") / "predictions.csv"
     taken = Outcome.open(path.parent).predictions[part][0].sha256[0]
     edit_rows(path, lambda row: None if row["sha256"] == taken else row)
-    with pytest.raises(DegenerateError, match=f"held_out simple_gan was judged on .* {part} images"):
+    with pytest.raises(DegenerateError, match=f"held_out simple_gan was evaluated on .* {part} images"):
         check(finished)
 
 

@@ -1,3 +1,4 @@
+import copy
 import csv
 import json
 import math
@@ -11,7 +12,7 @@ from syntrial.arms import DEFAULT
 from syntrial.errors import DegenerateError
 from syntrial.imageset import REAL, ImageSet
 from syntrial.reporting.outcomes import Outcome
-from syntrial.reporting.results import flat, judged, results_of, spread_of
+from syntrial.reporting.results import flat, judged, results_of, spread_of, warnings_of
 from syntrial.reporting.sentences import resized
 from syntrial.reporting.table import text
 from tests.fake_scores import MACHINE, Study, edit_json, edit_rows, outcomes_of, results_in, small_study
@@ -177,7 +178,7 @@ def test_what_must_be_known_before_believing_a_number_is_warned_of(tmp_path):
     )
     for part in (
         "One seed only",
-        "4 patients with normal are in the test part",
+        "The test part has only 4 patients with normal",
         "not clearly better than guessing",
         "under two labels",
     ):
@@ -189,9 +190,15 @@ def test_a_classifier_that_calls_every_image_the_same_is_warned_of(tmp_path):
     arguments = Study(study, tmp_path, full_size=False).build()
     alike = {"p_normal": "0.4", "p_pneumonia": "0.6"}
     edit_rows(arguments["held_out"][0] / "predictions.csv", lambda row: row | alike if row["seed"] == "2" else row)
-    assert any(
-        "1 of 3 classifiers call every test image the same" in told for told in again(arguments, study)["warnings"]
-    )
+    warning = f"the same class is predicted for every test image by 1 of {len(study.seeds)} classifiers"
+    assert any(warning in told for told in again(arguments, study)["warnings"])
+
+
+@pytest.mark.parametrize(("patients", "words"), [(1, "only 1 patient with"), (2, "only 2 patients with")])
+def test_a_single_patient_is_not_several(results, patients, words):
+    found = copy.deepcopy(results)
+    found["data"]["held_out"]["counts"]["test"]["normal"]["groups"] = patients
+    assert any(words in warning for warning in warnings_of(found))
 
 
 def test_a_collapsed_generator_is_warned_of_also_where_the_study_looked_away(tmp_path):
@@ -209,7 +216,7 @@ def test_machines_that_differ_between_arms_are_warned_of(tmp_path):
     edit_json(arguments["held_out"][1] / "about.json", machine={"torch": "1.0"})
     results = again(arguments, study)
     assert len(results["machines"]) == 2
-    assert any("machines or versions that differ" in told for told in results["warnings"])
+    assert any("different machines or versions" in told for told in results["warnings"])
 
 
 def test_a_generators_machine_and_that_of_the_full_size_are_told_and_leave_the_arms_paired(tmp_path):
@@ -222,7 +229,7 @@ def test_a_generators_machine_and_that_of_the_full_size_are_told_and_leave_the_a
     results = again(arguments, study)
     assert results["machines"] == [MACHINE, {"device": "another"}, {"device": "a third"}]
     assert results["data"]["held_out"]["generators"]["simple/normal"]["machines"] == [MACHINE]
-    assert not any("machines or versions" in told for told in results["warnings"])
+    assert not any("different machines or versions" in told for told in results["warnings"])
 
 
 def test_the_version_of_what_resizes_every_pixel_is_told(results):

@@ -1,7 +1,7 @@
-"""Numbers that judge a classifier. NumPy alone, so that the stages without torch can judge too.
+"""Metrics of a classifier. They need NumPy only, so that the stages without torch can use them.
 
-N images, K classes, R resamples, G groups (patients). `prob_NK` holds one row an image, each summing to 1; `label_N`
-holds the true classes, whole numbers from 0 to K-1. With two classes, class 1 is the one to be found. What cannot be
+N images, K classes, R resamples, G groups (patients). `prob_NK` has one row per image, each summing to 1; `label_N`
+holds the true classes, integers from 0 to K-1. With two classes, class 1 is the positive one. A metric that cannot be
 computed raises DegenerateError.
 """
 
@@ -14,16 +14,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from syntrial.errors import DegenerateError
+from syntrial.words import counted
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-LOG_CLIP = 1e-7  # Keras' epsilon, so that losses stand beside the paper's: one certain error costs 16.1, not infinity
-SUM_TOLERANCE = 1e-3  # how far a row of probabilities may sum from 1: float16 softmax passes, scores do not
+LOG_CLIP = 1e-7  # Keras' epsilon, so that losses compare with the paper's: a certain error costs 16.1, not infinity
+SUM_TOLERANCE = 1e-3  # of the sum of a row of probabilities: float16 softmax passes, scores do not
 
 
 def accuracy(prob_NK: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None = None) -> float:
-    """Share of the images whose most probable class is the true one, in [0, 1]; higher is better."""
+    """Share of images whose most probable class is the true one, in [0, 1]; higher is better."""
     return _once(weighted_accuracy, prob_NK, label_N, weight_N)
 
 
@@ -36,10 +37,10 @@ def log_loss(prob_NK: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None 
 
 
 def auroc(prob_NK: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None = None) -> float:
-    """Chance that an image of the class scores above one of another, in [0, 1]; higher is better, 0.5 is guessing.
+    """Probability that an image of the class scores above one of another, in [0, 1]; higher is better, 0.5 is guessing.
 
-    Hanley and McNeil 1982: the area under the ROC curve is the Mann-Whitney statistic, in which ties count half. Two
-    classes: of class 1. More: the mean over classes, each against all others.
+    Hanley and McNeil 1982: the area under the ROC curve is the Mann-Whitney statistic, in which ties count half. With
+    two classes that of class 1, with more the mean over classes, each against all others.
 
     Raises:
         DegenerateError: a class without images (or without weight).
@@ -48,9 +49,9 @@ def auroc(prob_NK: ArrayLike, label_N: ArrayLike, weight_N: ArrayLike | None = N
 
 
 def sensitivity_specificity(prob_NK: ArrayLike, label_N: ArrayLike) -> tuple[Floats, Floats]:
-    """For each class against all others: the share of it found, and the share of the others rightly left alone.
+    """For each class against all others, the true positive rate and the true negative rate.
 
-    (K,) each, in [0, 1]; higher is better. The decision is the most probable class. With two classes, read entry 1.
+    (K,) each, in [0, 1]; higher is better. The prediction is the most probable class. With two classes, use entry 1.
 
     Raises:
         DegenerateError: a class without images.
@@ -58,16 +59,16 @@ def sensitivity_specificity(prob_NK: ArrayLike, label_N: ArrayLike) -> tuple[Flo
     prob_NK, label_N = checked(prob_NK, label_N)
     _require_every_class(label_N, prob_NK.shape[1], "sensitivity")
     table_KK = confusion_matrix(prob_NK, label_N)
-    found_K, true_K, called_K = np.diag(table_KK), table_KK.sum(axis=1), table_KK.sum(axis=0)
+    right_K, true_K, predicted_K = np.diag(table_KK), table_KK.sum(axis=1), table_KK.sum(axis=0)
     others_K = len(label_N) - true_K
-    return found_K / true_K, 1 - (called_K - found_K) / others_K
+    return right_K / true_K, 1 - (predicted_K - right_K) / others_K
 
 
 def brier(prob_NK: ArrayLike, label_N: ArrayLike) -> float:
-    """Mean squared distance of the probabilities from what came true; lower is better, 0 is certain and right.
+    """Mean squared distance of the probabilities from the true class; lower is better, 0 is certain and correct.
 
     Brier 1950, eq. 2: the sum over classes, in [0, 2]. With two classes the customary half of it, the square for class
-    1 alone, in [0, 1]; always saying 0.5 has 0.25.
+    1 alone, in [0, 1]; a constant 0.5 scores 0.25.
     """
     prob_NK, label_N = checked(prob_NK, label_N)
     classes = prob_NK.shape[1]
@@ -76,7 +77,7 @@ def brier(prob_NK: ArrayLike, label_N: ArrayLike) -> float:
 
 
 def calibration_error(prob_NK: ArrayLike, label_N: ArrayLike, bins: int = 15) -> float:
-    """Expected calibration error: how far confidence is from accuracy, in [0, 1]; lower is better.
+    """Expected calibration error: the gap between confidence and accuracy, in [0, 1]; lower is better.
 
     Guo et al. 2017, eq. 3, over `bins` intervals ((m-1)/M, m/M] of equal width of the most probable class' probability.
     """
@@ -88,7 +89,7 @@ def calibration_error(prob_NK: ArrayLike, label_N: ArrayLike, bins: int = 15) ->
 
 
 def confusion_matrix(prob_NK: ArrayLike, label_N: ArrayLike) -> Ints:
-    """How many images of each true class (row) were called each class (column); (K, K)."""
+    """Number of images by true class (row) and predicted class (column); (K, K)."""
     prob_NK, label_N = checked(prob_NK, label_N)
     classes = prob_NK.shape[1]
     cell_N = label_N * classes + prob_NK.argmax(axis=1)
@@ -96,10 +97,10 @@ def confusion_matrix(prob_NK: ArrayLike, label_N: ArrayLike) -> Ints:
 
 
 def roc_points(score_N: ArrayLike, positive_N: ArrayLike, most: int = 200) -> tuple[Floats, Floats, Floats]:
-    """The ROC curve from (0, 0) to (1, 1): false positive rates, true positive rates, and the scores to reach for them.
+    """The ROC curve from (0, 0) to (1, 1): false positive rates, true positive rates and their thresholds.
 
-    At most `most` (2 or more) points, evenly thinned, with both ends kept. All are finite: the first threshold, which
-    nothing reaches, is written as 1.0, as dashboards refuse infinity.
+    At most `most` (2 or more) points, evenly thinned, both ends kept. All are finite: the first threshold, which no
+    score reaches, is 1.0, since dashboards refuse infinity.
 
     Args:
         score_N: probability of being positive, in [0, 1].
@@ -119,28 +120,28 @@ def roc_points(score_N: ArrayLike, positive_N: ArrayLike, most: int = 200) -> tu
 
 
 def scores(prob_NK: ArrayLike, label_N: ArrayLike) -> dict[str, float]:
-    """Every number at once, by name; all finite.
+    """Every metric by name; all finite.
 
     Sensitivity and specificity are those of class 1; with more than two classes, means over classes.
 
     Raises:
-        DegenerateError: probabilities or labels that are not what they should be, or a class without images.
+        DegenerateError: invalid probabilities or labels, or a class without images.
     """
     prob_NK, label_N = checked(prob_NK, label_N)
     sensitivity_K, specificity_K = sensitivity_specificity(prob_NK, label_N)
-    told = slice(1, None) if prob_NK.shape[1] == 2 else slice(None)
+    reported = slice(1, None) if prob_NK.shape[1] == 2 else slice(None)
     return {
         "accuracy": accuracy(prob_NK, label_N),
         "loss": log_loss(prob_NK, label_N),
         "auroc": auroc(prob_NK, label_N),
-        "sensitivity": float(sensitivity_K[told].mean()),
-        "specificity": float(specificity_K[told].mean()),
+        "sensitivity": float(sensitivity_K[reported].mean()),
+        "specificity": float(specificity_K[reported].mean()),
         "brier": brier(prob_NK, label_N),
         "calibration_error": calibration_error(prob_NK, label_N),
     }
 
 
-# The same numbers under many weightings at once: (N, K), (N,), (R, N) -> (R,). Bootstraps read them a thousand times.
+# The same metrics under many weightings at once, for bootstraps: (N, K), (N,), (R, N) -> (R,).
 
 
 def weighted_accuracy(prob_NK: ArrayLike, label_N: ArrayLike, weight_RN: ArrayLike) -> Floats:
@@ -164,8 +165,8 @@ def weighted_auroc(prob_NK: ArrayLike, label_N: ArrayLike, weight_RN: ArrayLike)
     weight_RN = _checked_weights(weight_RN, len(label_N))
     classes = prob_NK.shape[1]
     _require_every_class(label_N, classes, "AUROC")
-    told = [1] if classes == 2 else range(classes)
-    mean_R: Floats = np.mean([_area(prob_NK[:, k], label_N == k, weight_RN) for k in told], axis=0)
+    reported = [1] if classes == 2 else range(classes)
+    mean_R: Floats = np.mean([_area(prob_NK[:, k], label_N == k, weight_RN) for k in reported], axis=0)
     return mean_R
 
 
@@ -176,16 +177,16 @@ WEIGHTED: dict[str, Callable[[ArrayLike, ArrayLike, ArrayLike], Floats]] = {
 }
 
 
-# How sure the numbers are.
+# Uncertainty.
 
 
 def resample_groups(
     group_N: ArrayLike, label_N: ArrayLike, resamples: int, rng: np.random.Generator, block: int = 2**22
 ) -> Iterator[Ints]:
-    """How often each image is drawn when whole groups are: `resamples` rows of weights (R, N), some rows at a time.
+    """How often each image is drawn when groups are resampled: `resamples` rows of weights (R, N), in blocks of rows.
 
-    Groups whose images have the same set of labels form a stratum. Each stratum is drawn from itself, with replacement,
-    as often as it has groups: every label keeps its number of groups, so none runs empty.
+    Groups whose images have the same set of labels form a stratum. Each stratum is resampled with replacement to its
+    own number of groups, so that every label keeps its number of groups.
 
     Raises:
         DegenerateError: labels and groups of different lengths, no images, or no resamples.
@@ -194,8 +195,8 @@ def resample_groups(
     label_N = np.asarray(label_N)
     if label_N.shape != member_N.shape or not len(label_N) or resamples < 1:
         raise DegenerateError(
-            f"{len(label_N)} labels, {len(member_N)} groups, {resamples} resamples; a bootstrap needs one or more, "
-            "and as many labels as groups"
+            f"the bootstrap has {counted(len(label_N), 'label')}, {counted(len(member_N), 'group')} and "
+            f"{counted(resamples, 'resample')}; it needs one or more of each, and as many labels as groups"
         )
     count_RG = np.zeros((resamples, len(groups)), np.int64)
     for stratum in _strata(member_N, label_N, len(groups)):
@@ -204,25 +205,26 @@ def resample_groups(
     return (count_RG[start : start + rows, member_N] for start in range(0, resamples, rows))
 
 
-# What everything above rests on.
+# Checks and shared parts.
 
 
 def checked(prob_NK: ArrayLike, label_N: ArrayLike) -> tuple[Floats, Ints]:
     """The same probabilities and labels as arrays.
 
     Raises:
-        DegenerateError: not one row of two or more probabilities an image, rows that do not sum to 1, or labels that
-            are no class.
+        DegenerateError: not one row of two or more probabilities per image, rows that do not sum to 1, or labels
+            outside the classes.
     """
     prob, label = np.asarray(prob_NK, dtype=np.float64), np.asarray(label_N)
     if prob.ndim != 2 or prob.shape[0] < 1 or prob.shape[1] < 2:
         raise DegenerateError(
-            f"probabilities have shape {prob.shape}; they need a row an image and two or more columns"
+            f"probabilities have shape {prob.shape}; they need a row per image and two or more columns"
         )
     _require_probabilities(prob)
     if label.shape != prob.shape[:1] or label.dtype.kind not in "iu":
         raise DegenerateError(
-            f"labels are {label.dtype} of shape {label.shape}; {len(prob)} whole numbers are needed, one a row"
+            f"labels are {label.dtype} of shape {label.shape}; whole numbers are needed, one for each of "
+            f"{counted(len(prob), 'row')}"
         )
     if label.min() < 0 or label.max() >= prob.shape[1]:
         raise DegenerateError(
@@ -234,7 +236,9 @@ def checked(prob_NK: ArrayLike, label_N: ArrayLike) -> tuple[Floats, Ints]:
 def _require_probabilities(prob_NK: Floats) -> None:
     broken = int((~np.isfinite(prob_NK)).any(axis=1).sum())
     if broken:
-        raise DegenerateError(f"{broken} of {len(prob_NK)} rows of probabilities are not finite; did training diverge?")
+        raise DegenerateError(
+            f"probabilities are not finite in {broken} of {counted(len(prob_NK), 'row')}; did training diverge?"
+        )
     off_N = np.abs(prob_NK.sum(axis=1) - 1)
     if prob_NK.min() < 0 or off_N.max() > SUM_TOLERANCE:
         raise DegenerateError(
@@ -247,14 +251,15 @@ def _require_every_class(label_N: Ints, classes: int, what: str) -> None:
     count_K = np.bincount(label_N, minlength=classes)
     if (count_K == 0).any():
         raise DegenerateError(
-            f"class {int(count_K.argmin())} has none of {len(label_N)} images; {what} needs each of {classes} classes"
+            f"class {int(count_K.argmin())} has none of {counted(len(label_N), 'image')}; {what} needs each of "
+            f"{classes} classes"
         )
 
 
 def _checked_weights(weight_RN: ArrayLike, images: int) -> NDArray[Any]:
     weight = np.asarray(weight_RN)
     if weight.ndim != 2 or weight.shape[1] != images:
-        raise DegenerateError(f"weights have shape {weight.shape}; they need one column for each of {images} images")
+        raise DegenerateError(f"weights have shape {weight.shape}; they need one column per image, {images}")
     if not np.isfinite(weight).all() or weight.min() < 0 or not weight.any(axis=1).all():
         raise DegenerateError(
             "weights hold something below 0, not finite, or a row of zeros; they need to be 0 or more, and not all 0"
@@ -269,7 +274,9 @@ def _checked_scores(score_N: ArrayLike, positive_N: ArrayLike) -> tuple[Floats, 
     if not ((score >= 0) & (score <= 1)).all():
         raise DegenerateError("scores hold something outside 0 to 1 or not finite; probabilities are needed")
     if not 0 < positive.sum() < len(positive):
-        raise DegenerateError(f"{positive.sum()} of {len(positive)} images are positive; a ROC curve needs both kinds")
+        raise DegenerateError(
+            f"positive: {positive.sum()} of {counted(len(positive), 'image')}; a ROC curve needs both kinds"
+        )
     return score, positive
 
 
@@ -284,7 +291,7 @@ def _once(
 
 
 def _mean(value_N: Floats, weight_RN: NDArray[Any]) -> Floats:
-    # Not `@`, whose last bits hang on how many threads the library of linear algebra has.
+    # Not `@`, whose last bits depend on the number of threads of the linear algebra library.
     mean_R: Floats = np.einsum("rn,n->r", weight_RN, value_N) / weight_RN.sum(axis=1)
     return mean_R
 

@@ -41,17 +41,17 @@ DAMAGED = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may claim or hold; beyond it the archive is refused."""
+    """Limits on what an archive may claim or hold; an archive beyond them is refused."""
 
     files: int = 2_000_000
     total_bytes: int = 2**38  # 256 GiB, five times the largest public set of chest X-rays
-    ratio: int = 100  # unpacked to packed; images are packed already, and the worst deflate can do is 1,032
-    small_bytes: int = 2**26  # below this no ratio is suspicious
+    ratio: int = 100  # unpacked / packed; images are compressed already, and deflate reaches at most 1,032
+    small_bytes: int = 2**26  # below this size any ratio is accepted
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file. `name` is for people, with / between folders; `at` is where `Store.open` finds it."""
+    """One file. `name` is for people, with / between folders; `at` is its key for `Store.open`."""
 
     name: str
     at: str
@@ -60,7 +60,7 @@ class File:
 
 @dataclass(frozen=True)
 class Store:
-    """Where files lie. Small, so that it can be sent to another process."""
+    """A folder or zip that holds files. Small, so that it can be sent to another process."""
 
     path: Path
     zipped: bool = False
@@ -79,9 +79,9 @@ def stored(
     """The files in a folder or archive, in the order of their names.
 
     Args:
-        source: a folder, a .zip, or a .tar, plain or packed with gzip, bzip2 or xz. What it is, is told by its content.
+        source: a folder, a .zip, or a .tar, plain or packed with gzip, bzip2 or xz; recognised by its content.
         scratch: an existing folder with room for an unpacked tar.
-        unpacks: says by name which files of a tar can be opened afterwards; the others take no room.
+        unpacks: by name, whether a file of a tar can be opened afterwards; the others take no room.
 
     Raises:
         DataError: no such source, no archive, a damaged or encrypted one, one that reaches outside itself (by absolute
@@ -96,27 +96,27 @@ def stored(
         try:
             store, files = _archive(source, scratch, limits, unpacks)
         except DAMAGED as error:
-            if getattr(error, "errno", None):  # the disk's trouble, not the archive's
+            if getattr(error, "errno", None):  # a fault of the disk, not of the archive
                 raise
-            raise DataError(f"{source.name} is damaged or not whole: {error}; download or pack it again") from None
+            raise DataError(f"{source.name} is damaged or incomplete: {error}; download or pack it again") from None
     return store, sorted(files, key=lambda file: file.name)
 
 
 def is_archive(source: Path) -> bool:
-    """Whether the content starts as that of a zip, of a tar, or of what a tar is packed with."""
+    """Whether the content starts like a zip, a tar, or a compressed tar."""
     with open(source, "rb") as file:
         start = file.read(512)
     return start.startswith((b"PK", *TAR_OPENERS)) or start[257:262] == b"ustar"
 
 
 def printable(name: str) -> str:
-    """A name that can be written as UTF-8 and in a line; what cannot be is shown as \\udcXX or \\xXX."""
+    """A name that can be written as UTF-8 on one line; other characters are shown as \\udcXX or \\xXX."""
     encoded = name.encode("utf-8", "backslashreplace").decode("utf-8")
     return re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]", lambda one: f"\\x{ord(one[0]):02x}", encoded)
 
 
 def _walk(root: Path) -> Iterator[File]:
-    """Follows links, as a person's folder may be made of them, but enters no folder twice."""
+    """All files below a folder. Links are followed, but no folder is entered twice."""
     entered = set()
     for folder, inside, names in os.walk(root, followlinks=True):
         here = os.path.realpath(folder)
@@ -131,7 +131,7 @@ def _walk(root: Path) -> Iterator[File]:
 
 
 def size_of(path: str | Path) -> int:
-    """Bytes; -1 for what is missing or no ordinary file (a pipe would be waited on for ever)."""
+    """Bytes; -1 for a missing file and for one that is not ordinary (reading a pipe would block)."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):  # a name with a NUL names nothing
@@ -155,7 +155,7 @@ def _archive(source: Path, scratch: Path, limits: Limits, unpacks: Callable[[str
         return Store(folder), list(_untar(_Forward(stream, source, limits), source.name, folder, limits, unpacks))
 
 
-# A process that was forked must not share an open file with its parent: they would move each other's place in it.
+# A forked process must not share an open file with its parent: both would move the same file position.
 @lru_cache(maxsize=2)
 def _opened(path: Path, changed_ns: int, process: int) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
@@ -179,7 +179,7 @@ def _zip_files(source: Path, limits: Limits) -> list[File]:
 def _zip_name(member: zipfile.ZipInfo, archive: str) -> str:
     name = member.filename
     if not member.flag_bits & 0x800:  # not marked as UTF-8; some systems write it without the mark
-        with contextlib.suppress(UnicodeError):  # else a name of the old kind, which was read as cp437
+        with contextlib.suppress(UnicodeError):  # otherwise the name is cp437, as it was read
             name = name.encode("cp437").decode("utf-8")
     if member.flag_bits & 0x1:
         raise DataError(f"{archive} is encrypted ({printable(name)}); unpack it with its password and give the folder")
@@ -191,7 +191,7 @@ def _zip_name(member: zipfile.ZipInfo, archive: str) -> str:
 
 
 def _inside(name: str, archive: str) -> str:
-    """The name, printable, when it stays inside the archive."""
+    """The printable name. Raises DataError for one that points outside the archive."""
     if name.startswith("/") or re.match(r"[A-Za-z]:/", name) or ".." in name.split("/"):
         raise _refuse(archive, name, "holds a name that points outside the archive")
     return printable(name.removeprefix("./"))
@@ -211,7 +211,7 @@ def _untar(
     with tarfile.open(fileobj=stream, mode="r:") as tar:  # type: ignore[call-overload]
         count = 0
         while (member := tar.next()) is not None:
-            tar.members = []  # or it would remember every one
+            tar.members = []  # which otherwise grows with every member
             if member.isdir():
                 continue
             if not member.isreg() or member.issparse():
@@ -229,7 +229,7 @@ def _untar(
 
 
 class _Forward:
-    """What tarfile reads from: a stream that goes forward only, and is stopped beyond what the limits allow."""
+    """A forward-only stream for tarfile, which stops beyond the limits."""
 
     def __init__(self, stream: BinaryIO, source: Path, limits: Limits) -> None:
         self._stream, self._name, self._at = stream, source.name, 0
@@ -244,8 +244,8 @@ class _Forward:
         return self._at
 
     def read(self, size: int) -> bytes:
-        if size > 16 * CHUNK:  # files are copied in smaller pieces, so this is a header made to fill the memory
-            raise DataError(f"{self._name} has a header of {size} bytes; such an archive is not opened")
+        if size > 16 * CHUNK:  # files are copied in smaller pieces, so this is a header made to exhaust memory
+            raise DataError(f"{self._name} has a header of {size:,} bytes; such an archive is not opened")
         content = self._stream.read(size)
         self._at += len(content)
         if self._at > self._allowed:

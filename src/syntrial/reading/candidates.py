@@ -1,4 +1,4 @@
-"""A candidate: one file, with what its data set says of it. And how the tables that say so are read."""
+"""A candidate: one file with the class, group and part that its data set gives it; and reading such tables."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from syntrial.errors import DataError
 from syntrial.reading.archives import File
 
-# Why a file is not even read. None of these was an image to take, so none counts as lost.
+# Why a file is not read. None of these is an image of the study, so none counts as lost.
 ASIDE = {
     "hidden": ("warn", "hidden file, skipped"),
     "litter": ("reject", "written by an operating system, not an image"),
     "mask": ("reject", "a mask, not an image"),
     "second copy": ("reject", "the same file is in the data a second time, under a shorter path"),
-    "no class": ("reject", "nothing says what it shows"),
+    "no class": ("reject", "no folder or table gives its class"),
     "other class": ("reject", "of a class that is not asked for"),
     "several classes": ("warn", "shows more than one of the classes asked for, so it belongs to none"),
     "other file": ("reject", "a document, not an image"),
 }
-# Documents that lie beside images; only of what turned out to be no image, or belongs to no class.
+# Documents that accompany images; applied only to files that are no image or have no class.
 DOCUMENTS = (
     ".txt",
     ".md",
@@ -42,14 +42,14 @@ DOCUMENTS = (
 
 @dataclass(slots=True)
 class Candidate:
-    """One file and what its data set says of it."""
+    """One file and what its data set records about it."""
 
     file: File
-    names: tuple[str, ...] = ()  # the classes it answers to
+    names: tuple[str, ...] = ()  # the names of classes that it is filed under
     group: str = ""
     split: str = ""  # train, val, test or empty
     aside: str = ""  # a key of ASIDE, or empty
-    label: str = ""  # the one class of a study that it belongs to
+    label: str = ""  # the class of the study
 
 
 Read = Callable[[File], str]  # the text of a small file
@@ -57,22 +57,22 @@ Layout = Callable[[list[File], Read], list[Candidate]]  # one candidate for each
 
 
 def folders(file: File) -> tuple[str, ...]:
-    """The names of the folders a file lies in, from the outermost."""
+    """The names of the folders that contain a file, the outermost first."""
     return tuple(file.name.split("/")[:-1])
 
 
 def basename(file: File) -> str:
-    """Its name without folders."""
+    """The file's name without folders."""
     return file.name.rpartition("/")[2]
 
 
 def table_rows(text: str, table: str, needed: Iterable[str] = ()) -> Iterator[dict[str, str]]:
-    """Rows by column name, in lower case. Commas, semicolons or tabs part them, whichever the first line has most of.
+    """Rows by column name, in lower case. The delimiter is the comma, semicolon or tab most frequent in the first line.
 
     A row that ends early has empty cells.
 
     Raises:
-        DataError: a column of `needed` is not there, or a cell does not end.
+        DataError: a column of `needed` is missing, or a quoted cell does not end.
     """
     header = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))

@@ -1,6 +1,6 @@
-"""One file -> one square grey image with what was done to it, or the reason why not.
+"""One file -> one square grey image with a record of its conversions, or the reason for refusing it.
 
-The content decides what a file is, never the name. Transparency is dropped: what lies under it counts.
+The format is detected from the content, never from the name. Transparency is dropped; the pixels under it are used.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ CONVERTED = {
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of one file. Without pixels it was left out."""
+    """The outcome for one file. Without pixels it was left out."""
 
     outcome: str  # accept, convert, warn or reject
     reason: str = ""
     detail: str = ""
-    width: int = 0  # px, as it is to be seen
+    width: int = 0  # px, after turning by EXIF
     height: int = 0
     white: int = 0  # the value that became 255, where the file has more than 8 bits
     patient: str = ""  # pseudonym from a DICOM file
@@ -64,7 +64,7 @@ class Taken:
 
 @dataclass
 class _Picture:
-    """A picture on its way, with the names and phrases of what was done to it."""
+    """A picture being converted. `done`: a name and a phrase for each conversion so far."""
 
     image: Image.Image
     format: str
@@ -75,7 +75,7 @@ class _Picture:
 
 @contextmanager
 def strict(config: IngestConfig) -> Iterator[None]:
-    """While it lasts, Pillow refuses pictures of too many pixels and of missing data, and makes no other remarks."""
+    """Inside the block, Pillow refuses pictures with too many pixels or missing data, and gives no other warnings."""
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = config.max_pixels
     try:
@@ -89,7 +89,7 @@ def strict(config: IngestConfig) -> Iterator[None]:
 
 
 def take(store: Store, file: File, side: int, config: IngestConfig, salt: str) -> Taken:
-    """Reads one file to its end; call it inside `strict`. Never raises for what is in a file."""
+    """Reads one whole file; call it inside `strict`. Never raises because of a file's content."""
     try:
         with _opened(store, file) as content:
             picture = _read(content, config)
@@ -119,7 +119,7 @@ def _opened(store: Store, file: File) -> BinaryIO:
     if file.size == 0:
         raise ImageError("empty", "the file has no bytes")
     if file.size > MAX_FILE_BYTES:
-        raise ImageError("too large", f"the file has {file.size} bytes; at most {MAX_FILE_BYTES} are read")
+        raise ImageError("too large", f"the file has {file.size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
     try:
         return store.open(file.at)
     except DAMAGED as error:
@@ -156,7 +156,7 @@ def _read(file: BinaryIO, config: IngestConfig) -> _Picture:
         raise ImageError("not an image", "the content is neither PNG, JPEG, TIFF, BMP nor DICOM") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise ImageError("too large", f"the header claims more than max_pixels ({config.max_pixels}) pixels") from None
-    except Exception as error:  # decoders raise anything at all on damaged files, and one file must not end a run
+    except Exception as error:  # decoders raise any exception on damaged files, and one file must not end a run
         reason = "truncated" if "truncated" in str(error).lower() or isinstance(error, EOFError) else "corrupt"
         raise ImageError(
             reason, f"the pixels cannot be read to their end ({str(error) or type(error).__name__})"
@@ -165,7 +165,7 @@ def _read(file: BinaryIO, config: IngestConfig) -> _Picture:
 
 
 def _loaded(file: BinaryIO, config: IngestConfig) -> _Picture:
-    """The whole picture, turned as its EXIF says."""
+    """The decoded picture, turned by its EXIF orientation."""
     image = Image.open(file, formats=FORMATS)
     kind = "JPEG" if image.format == "MPO" else str(image.format)  # a camera's JPEG with a preview behind it
     _refuse_shape(image, config)
@@ -195,7 +195,7 @@ def _refuse_shape(image: Image.Image, config: IngestConfig) -> None:
 
 
 def _refuse_grey_end(image: Image.Image) -> None:
-    # A JPEG decoder fills what is missing before an end mark with mid-grey and says nothing.
+    # A JPEG decoder silently fills data missing before an end marker with mid-grey.
     width, height = image.size
     end = image.crop((0, height - 8, width, height)).convert("L")
     if end.getextrema() == (128, 128):

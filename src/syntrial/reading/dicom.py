@@ -1,4 +1,4 @@
-"""DICOM -> grey picture. Only pixels and the patient's number leave here: no other tag, no message that quotes one.
+"""DICOM -> grey picture. Only pixels and the patient ID leave this module: no other tag, no message that quotes one.
 
 pydicom is optional (the extra `dicom`). Standard: PS3.3, sections C.7.6.3 (pixels), C.11.1 and C.11.2 (look-up tables).
 """
@@ -22,16 +22,16 @@ COLOURS = (
     "YBR_FULL_422",
     "YBR_ICT",
     "YBR_RCT",
-)  # read as RGB; what is not listed here nor grey is refused
+)  # read as RGB; anything else that is not grey is refused
 
 
 def is_dicom(start: bytes) -> bool:
-    """Whether a file that starts with these 132 bytes or more says that it is DICOM; its name does not matter."""
+    """Whether a file with these first 132 bytes or more is DICOM; its name does not matter."""
     return start[128:132] == b"DICM"
 
 
 def read(file: BinaryIO, max_pixels: int) -> tuple[Image.Image, str]:
-    """The picture, grey, in [0, 255] (mode L or F), 0 black, and the patient's number ("" where there is none).
+    """The picture, grey, in [0, 255] (mode L or F), 0 black, and the patient ID ("" where there is none).
 
     Raises:
         ImageError: no pydicom, truncated, without pixels, several frames, too large, or of a kind that is not read.
@@ -53,12 +53,12 @@ def read(file: BinaryIO, max_pixels: int) -> tuple[Image.Image, str]:
             raise
         except (NotImplementedError, RuntimeError):
             raise ImageError("unsupported", "packed in a way for which no decoder is installed") from None
-        except Exception:  # pydicom raises anything at all on a damaged file, and its words may quote a tag
+        except Exception:  # pydicom raises any exception on a damaged file, and its message may quote a tag
             raise ImageError("corrupt", "a DICOM file that cannot be read") from None
 
 
 def pseudonym(patient: str, salt: str) -> str:
-    """Sixteen hex digits, the same for the same patient and salt; with a secret salt they cannot be traced back."""
+    """16 hexadecimal digits, equal for equal patient and salt; with a secret salt they cannot be traced back."""
     return hashlib.sha256((salt + patient).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
@@ -92,7 +92,7 @@ def _picture(data: Any) -> Image.Image:
 
 
 def _as_shown(data: Any) -> NDArray[np.float32]:
-    """In [0, 255], as the file says: rescaled, then through its table or window, else over its whole range."""
+    """In [0, 255]: rescaled, then through the file's look-up table or window, else over its whole range."""
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
     stored_HW = data.pixel_array
@@ -103,7 +103,7 @@ def _as_shown(data: Any) -> NDArray[np.float32]:
     else:
         low, high = _range(data, int(stored_HW.max()))
         shown_HW = apply_voi_lut(values_HW, data)  # a window's output spans this same range
-    grey_HW = shown_HW.astype(np.float32)  # in place from here on: pictures can be large
+    grey_HW = shown_HW.astype(np.float32)  # in place from here on, since pictures can be large
     grey_HW -= np.float32(low)
     grey_HW *= np.float32(255 / (high - low))
     return np.clip(grey_HW, 0, 255, out=grey_HW)
@@ -117,7 +117,7 @@ def _range(data: Any, largest: int) -> tuple[float, float]:
         return 0.0, 2.0 ** int(data.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
     if int(data.get("PixelRepresentation", 0)):
         low, high = -(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1
-    else:  # 16 bits without a window is often what a writer says who never looked how many are used
+    else:  # writers often declare 16 bits, without a window, whatever number of bits is used
         low, high = 0.0, float(full_scale(largest) if bits == 16 and not windowed else 2**bits - 1)
     slope, intercept = data.get("RescaleSlope"), data.get("RescaleIntercept")
     if slope is None or intercept is None:

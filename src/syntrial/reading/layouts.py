@@ -1,4 +1,4 @@
-"""Where data say what each file shows and whose it is: folders, a manifest, or a public set's layout (docs/data.md)."""
+"""The class, group and part of each file, from folders, a manifest or a public set's layout (docs/data.md)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ GIVEN_SPLITS = {"": "", "train": "train", "val": "val", "valid": "val", "validat
 MAX_TABLE_BYTES = 2**28
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")
 SYSTEM_FILES = ("thumbs.db", "desktop.ini", "ehthumbs.db")
-FACES = "faces"  # the one class of the set that a transfer starts from
+FACES = "faces"  # the class of the set that transfer learning starts from
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 
 
 @dataclass(frozen=True)
 class Found:
-    """All files of a source, in order of class and then name; those without a class last."""
+    """All files of a source, ordered by class and then name; those without a class last."""
 
     layout: str
     store: Store
@@ -41,7 +41,7 @@ class Found:
 
     @property
     def wanted(self) -> list[File]:
-        """What is to be read."""
+        """The files to read."""
         return [candidate.file for candidate in self.candidates if not candidate.aside]
 
 
@@ -50,10 +50,10 @@ def find(source: Path, classes: list[str], config: IngestConfig, scratch: Path, 
 
     Args:
         source: a folder, an archive or a manifest.
-        classes: labels to look for, in upper or lower case. A single one that no folder fits stands for all files,
-            and so do faces, whatever the folders are called.
+        classes: labels to look for, in upper or lower case. A single label that no folder has stands for all files, as
+            does "faces" whatever the folders are called.
         scratch: an existing folder with room for an unpacked tar.
-        tables_only: of a tar no image is unpacked, for whoever counts files and opens none.
+        tables_only: unpack no image of a tar, for callers that only count files.
 
     Raises:
         ConfigError: a layout is asked for, and the source is a manifest.
@@ -77,18 +77,18 @@ def _is_table(name: str) -> bool:
 
 
 def is_manifest(source: Path) -> bool:
-    """Whether a source is a table by itself, whose files lie beside it."""
+    """Whether a source is a table, whose files are in the same folder."""
     return source.is_file() and not is_archive(source)
 
 
 def listed(manifest: Path) -> list[Candidate]:
-    """The rows of a table by itself. Raises DataError where it cannot be read or followed."""
+    """The rows of a manifest. Raises DataError where it cannot be read or names impossible files."""
     text = _contents(Store(manifest.parent), File(manifest.name, manifest.name, size_of(manifest)))
     return _listed(text, manifest.name, lambda name: _beside(manifest.parent, name))
 
 
 def _by_layout(wanted: str, files: list[File], read: Read) -> tuple[str, list[Candidate]]:
-    """The candidates of all files, by the layout asked for or found; what a system left behind takes no part in it."""
+    """The candidates of all files, by the layout given or detected, without files left by operating systems."""
     litter = [Candidate(file, folders(file), aside=aside) for file in files if (aside := system_file(file.name))]
     ours = [file for file in files if not system_file(file.name)]
     name = _detected(ours) if wanted == "auto" else wanted
@@ -96,7 +96,7 @@ def _by_layout(wanted: str, files: list[File], read: Read) -> tuple[str, list[Ca
 
 
 def system_file(name: str) -> str:
-    """Why a file is nobody's data: "litter" of an operating system, or "hidden"; "" where it may be."""
+    """Why a file is not data: "litter" of an operating system, or "hidden"; "" for any other."""
     parts = name.split("/")
     if parts[-1].lower() in SYSTEM_FILES or any(folder in parts for folder in SYSTEM_FOLDERS):
         return "litter"
@@ -104,7 +104,7 @@ def system_file(name: str) -> str:
 
 
 def _detected(files: list[File]) -> str:
-    # A manifest that somebody wrote says more than a layout that was recognised.
+    # A manifest takes precedence over a recognised layout, since somebody wrote it for these data.
     for name, sign in {"manifest": MANIFEST, **SIGNS}.items():
         if any(sign.search(file.name) for file in files):
             return name
@@ -154,7 +154,7 @@ def _cell(row: dict[str, str], column: str) -> str | None:
 
 
 def _beside(folder: Path, name: str) -> File:
-    """A file by name, also where a system composed the accented letters otherwise on copying."""
+    """A file by name, also where copying changed the Unicode composition of accented letters."""
     shown = printable(str(PurePosixPath(name)))
     for spelt in (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)):
         if size_of(folder / spelt) >= 0:
@@ -182,12 +182,12 @@ def _composed(name: str) -> str:
 
 
 def _label(candidates: list[Candidate], classes: list[str], alone: bool) -> None:
-    """Gives each candidate its class, or sets it aside. `alone`: a single class, which may stand for all files."""
+    """Gives each candidate its class or sets it aside. `alone`: there is one class, which may stand for all files."""
     by_name = {same_name(label): label for label in classes}
     for candidate in candidates:
         labels = sorted({by_name[same_name(name)] for name in candidate.names if same_name(name) in by_name})
         candidate.label = labels[0] if len(labels) == 1 else ""
-    # Elsewhere a folder of the class's name is a choice: the other folders show something else.
+    # Except for faces, a folder with the class's name excludes the other folders.
     chosen = same_name(classes[0]) != FACES and any(c.label and not c.aside for c in candidates)
     whole = alone and not chosen
     for candidate in candidates:

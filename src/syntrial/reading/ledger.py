@@ -1,4 +1,4 @@
-"""What is known of each file that was found: the rows of `ingest.csv`, and the sums that a report shows."""
+"""A record of each file found: the rows of `ingest.csv`, and the counts and warnings that a report shows."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from syntrial.config import IngestConfig
 from syntrial.errors import DataError
 from syntrial.reading.candidates import ASIDE
 from syntrial.store import atomic
+from syntrial.words import counted
 
 COLUMNS = ("file", "outcome", "used", "label", "reason", "detail")
 OUTCOMES = {"accept": "accepted", "convert": "converted", "warn": "warned", "reject": "rejected"}
-SPARED = (*ASIDE, "duplicate")  # reasons that do not count as lost: nothing was there to lose
-TELLING = 0.65  # AUC from which on the shape of the originals is said to tell the classes apart
+SPARED = (*ASIDE, "duplicate")  # reasons that do not count as a loss: the file held no image of its own
+TELLING = 0.65  # AUC from which on the aspect ratio of the originals is said to separate the classes
 
 
 @dataclass(slots=True)
 class Record:
-    """One file. `place` is that of its square in the scratch file, -1 where it is not used."""
+    """One file. `place` is the position of its square in the scratch file, -1 where the file is not used."""
 
     file: str
     label: str
@@ -49,16 +50,16 @@ class Record:
         return self.place >= 0
 
     def hold(self, outcome: str, reason: str, detail: str) -> None:
-        """Not used, and why."""
+        """Marks the file as not used, with the reason."""
         self.outcome, self.reason, self.detail, self.place = outcome, reason, detail, -1
 
     def warn(self, reason: str, detail: str) -> None:
-        """Used, with a warning before what was said already."""
+        """Marks the file as used with a warning, which goes before earlier details."""
         self.outcome, self.reason, self.detail = "warn", reason, "; ".join(filter(None, (detail, self.detail)))
 
 
 def table(records: list[Record]) -> bytes:
-    """`ingest.csv`, one row a file."""
+    """`ingest.csv`, one row per file."""
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
@@ -67,7 +68,7 @@ def table(records: list[Record]) -> bytes:
 
 
 def facts(records: list[Record], layout: str, side: int) -> dict[str, Any]:
-    """Counts that add up to the files found, and what the originals were like; without the warnings."""
+    """Counts that add up to the files found, and the sizes of the originals; without the warnings."""
     used = [record for record in records if record.used]
     outcomes = Counter(record.outcome for record in records)
     return {
@@ -89,16 +90,16 @@ def facts(records: list[Record], layout: str, side: int) -> dict[str, Any]:
 
 
 def doubts(records: list[Record], classes: list[str], side: int, salt: str) -> list[str]:
-    """What a reader should know before trusting the set, one sentence each."""
+    """Warnings about the set, one sentence each."""
     used = [record for record in records if record.used]
     kept = {record.label for record in used}
     small = sum(min(record.width, record.height) < side for record in used)
     return [
-        *filter(None, (_said(records, reason, sentence) for reason, sentence in SENTENCES.items())),
+        *filter(None, (_warning(records, reason, sentence) for reason, sentence in SENTENCES.items())),
         *(f"No image of {label} is left." for label in classes if records and label not in kept),
         *_patient_doubts(used, salt),
         *_range_doubts(used),
-        *([f"Enlarged, because an edge has less than {side} px: {small} images."] if small else []),
+        *([f"Enlarged, because an edge is shorter than {side} px: {counted(small, 'image')}."] if small else []),
         *_shape_doubts(used),
     ]
 
@@ -106,43 +107,43 @@ def doubts(records: list[Record], classes: list[str], side: int, salt: str) -> l
 def _patient_doubts(used: list[Record], salt: str) -> Iterator[str]:
     alone = sum(record.grouped_by == "file" for record in used)
     if alone and alone == len(used):
-        yield "No patient is known: each file is its own group, so a patient's images may lie on both sides of a split."
+        yield "No patient is known: each file is its own group, so a patient's images may be on both sides of a split."
     elif alone:
-        yield f"Without a known patient, and therefore each its own group: {alone} images."
+        yield f"Without a known patient, and therefore each in its own group: {counted(alone, 'image')}."
     if not salt and any(record.grouped_by == "dicom" for record in used):
-        yield "Patients' numbers were hashed without a salt and can be guessed; set SYNTRIAL_SALT to a secret."
+        yield "Patient IDs were hashed without a salt and can be guessed; set SYNTRIAL_SALT to a secret."
 
 
 def _range_doubts(used: list[Record]) -> Iterator[str]:
     whites = Counter(record.white for record in used if record.white)
     if len(whites) > 1:
-        found = ", ".join(f"{white} ({count} images)" for white, count in sorted(whites.items()))
-        yield f"Files of more than 8 bits use different ranges, so brightness may not compare; white is {found}."
+        found = ", ".join(f"{white} ({counted(count, 'image')})" for white, count in sorted(whites.items()))
+        yield f"Files of more than 8 bits use different ranges, so brightness may not be comparable; white is {found}."
 
 
-# By reason, with their number and the first of them.
+# By reason, with the number of files and the first of them.
 SENTENCES = {
     "label conflict": "Held back, because an image of another class has the same pixels: {n}, such as {file}.",
-    "near label conflict": "Nearly the same as an image of another class: {n}, such as {file}; look at them.",
+    "near label conflict": "Nearly the same as an image of another class: {n}, such as {file}; check them.",
     "near duplicate": "Nearly the same as another image and therefore in its group: {n}, such as {file}.",
     "two parts": "Held back, because their group is also in a part not to be trained on: {n}, such as {file}.",
-    "negative": "Like the negative of a radiograph: {n}, such as {file}; look at them.",
+    "negative": "Apparently the negative of a radiograph: {n}, such as {file}; check them.",
     "several classes": "Set aside, because they show several of the classes asked for: {n}, such as {file}.",
 }
 
 
 def refuse_losses(records: list[Record], config: IngestConfig, listing: Path) -> None:
-    """Raises DataError when nothing can be used or too many files were lost; `listing` then has a row of each."""
-    looked_at = [record for record in records if record.reason not in ASIDE]
-    lost = [record for record in looked_at if not record.used and record.reason not in SPARED]
+    """Raises DataError when no file can be used or too many were lost; `listing` then has a row for each."""
+    considered = [record for record in records if record.reason not in ASIDE]
+    lost = [record for record in considered if not record.used and record.reason not in SPARED]
     nothing = not any(record.used for record in records)
-    if not nothing and len(lost) <= config.max_left_out * len(looked_at):
+    if not nothing and len(lost) <= config.max_left_out * len(considered):
         return
     atomic.write_bytes(listing, table(records))
-    share = "no usable image" if nothing else f"{len(lost) / len(looked_at):.0%}, more than ingest.max_left_out"
+    share = "no usable image" if nothing else f"{len(lost) / len(considered):.0%}, more than ingest.max_left_out"
     raise DataError(
-        f"{len(lost)} of {len(looked_at)} files were held back or left out ({share}): {_main_reasons(lost)}; "
-        f"what became of each file is in {listing}"
+        f"held back or left out: {len(lost)} of {counted(len(considered), 'file')} ({share}): {_main_reasons(lost)}; "
+        f"{listing} has the outcome of each file"
     )
 
 
@@ -152,7 +153,7 @@ def _main_reasons(lost: list[Record]) -> str:
     return ", ".join(f"{count} {reason} (such as {first[reason]})" for reason, count in counted) or "none was lost"
 
 
-def _said(records: list[Record], reason: str, sentence: str) -> str:
+def _warning(records: list[Record], reason: str, sentence: str) -> str:
     files = [record.file for record in records if record.reason == reason]
     return sentence.format(n=len(files), file=files[0]) if files else ""
 
@@ -162,7 +163,7 @@ def _spread(values: list[int]) -> list[float]:
 
 
 def _shape_doubts(used: list[Record]) -> Iterator[str]:
-    """Whether width / height of the originals alone would tell the last class from the others."""
+    """Whether width / height of the originals alone separates the last class from the others."""
     last = used[-1].label if used else ""  # records are in the order of the classes
     shapes: dict[bool, list[float]] = {True: [], False: []}
     for record in used:
@@ -172,5 +173,5 @@ def _shape_doubts(used: list[Record]) -> Iterator[str]:
         below = np.searchsorted(others, shapes[True], "left") + np.searchsorted(others, shapes[True], "right")
         auc = float(below.mean()) / 2 / len(others)
         if max(auc, 1 - auc) >= TELLING:
-            told = f"The shape of the originals alone tells {last} from the rest with AUC {max(auc, 1 - auc):.2f}"
-            yield f"{told}; squeezing or padding leaves a trace of it."
+            found = f"separates {last} from the rest (AUC {max(auc, 1 - auc):.2f})"
+            yield f"The aspect ratio of the originals alone {found}; squeezing or padding leaves a trace of it."

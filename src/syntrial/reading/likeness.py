@@ -1,4 +1,4 @@
-"""Which images are alike: a fingerprint that survives saving again, a search without comparing all, and a chest's look.
+"""Similarity of images: a fingerprint that survives saving again, a fast search for pairs, a check for chests.
 
 Shapes: N images, S side and T side of a thumbnail in px.
 """
@@ -16,7 +16,7 @@ from syntrial.imageset import Pixels
 
 FINGERPRINT_SIDE, THUMBNAIL_SIDE = 32, 48  # px
 ALIKE = 0.97  # correlation of thumbnails above which two images are the same picture saved twice
-BLOCK = 2048  # fingerprints compared at once, so that memory stays bounded
+BLOCK = 2048  # fingerprints compared at once, to bound memory
 _FREQUENCIES, _PLACES = np.arange(1, 9)[:, None], np.arange(FINGERPRINT_SIDE)[None]
 _COSINES = np.cos(np.pi * _FREQUENCIES * (2 * _PLACES + 1) / (2 * FINGERPRINT_SIDE)).astype(np.float32)
 _CELLS = np.kron(np.eye(4, dtype=np.float32), np.full(FINGERPRINT_SIDE // 4, 4 / FINGERPRINT_SIDE, np.float32))
@@ -33,7 +33,7 @@ def thumbnail(image_SS: Pixels, side: int = FINGERPRINT_SIDE) -> NDArray[np.floa
 def fingerprint(thumbnail_TT: NDArray[np.float32]) -> int:
     """64 bits, nearly the same for an image that was saved again, resized or made a little lighter.
 
-    Each bit says whether one of the 8 x 8 lowest frequencies (the constant ones left out) is above their median.
+    Each bit is set where one of the 8 x 8 lowest frequencies (without the constant ones) is above their median.
     """
     waves = (_COSINES @ thumbnail_TT @ _COSINES.T).ravel()
     return int.from_bytes(np.packbits(waves > np.sort(waves)[31:33].mean()).tobytes(), "big")
@@ -42,8 +42,8 @@ def fingerprint(thumbnail_TT: NDArray[np.float32]) -> int:
 def chest_likeness(thumbnail_TT: NDArray[np.float32]) -> float:
     """Correlation with a mean chest radiograph, [-1, 1]: near 1 for a chest, near -1 for its negative.
 
-    Of the 3,250 radiographs behind the mean none is below 0; 15 % of portraits are below -0.3, so this says something
-    only about images known to be chests.
+    Of the 3,250 radiographs behind the mean none is below 0; 15 % of portraits are below -0.3, so it is meaningful only
+    for images known to be chests.
     """
     return _correlation(_CELLS @ thumbnail_TT @ _CELLS.T, _CHEST)
 

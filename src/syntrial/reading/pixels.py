@@ -1,4 +1,4 @@
-"""What becomes of a picture between its file and the image set: its grey range, a look at its content, and the square.
+"""From a decoded picture to the image set: its grey range, a check for blank content, and the square.
 
 Shapes: H height, W width, S side, all in px.
 """
@@ -14,7 +14,7 @@ from syntrial.imageset import Pixels
 
 FULL_SCALES = (255, 1023, 4095, 16383, 65535)  # 8, 10, 12, 14 and 16 bits, the depths that detectors deliver
 SAMPLE_SIDE = 32  # px
-FLAT = 1.0  # grey levels of standard deviation under which a picture shows nothing
+FLAT = 1.0  # standard deviation in grey levels below which a picture shows nothing
 
 
 class ImageError(DataError):
@@ -26,10 +26,10 @@ class ImageError(DataError):
 
 
 def full_scale(largest: float) -> int:
-    """The value that is white in a file with this largest value: the least of the depths of detectors that holds it.
+    """The white value of a file with this largest value: the full scale of the smallest detector depth that holds it.
 
-    Files of 16 bits seldom say how many are used. The next depth keeps a picture from being nearly black and never
-    clips it; one that is very dark (in the lowest quarter of its true range) comes out lighter than it was.
+    Files of 16 bits seldom record how many are used. The smallest depth keeps a picture from being nearly black and
+    never clips it; a very dark one (in the lowest quarter of its true range) becomes lighter than it was.
 
     Raises:
         ImageError: more than 16 bits.
@@ -41,9 +41,9 @@ def full_scale(largest: float) -> int:
 
 
 def from_numbers(values_HW: NDArray[np.generic]) -> tuple[Image.Image, int]:
-    """Grey values of any number type -> a picture in [0, 255] with fractions (mode F), and the value that became 255.
+    """Grey values of any number type -> a picture in [0, 255] of floats (mode F), and the value that became 255.
 
-    Floating-point values that all lie in [0, 1] are taken as shares of white.
+    Floating-point values that are all in [0, 1] are taken as shares of white.
 
     Raises:
         ImageError: values that are negative, not finite, or beyond 16 bits.
@@ -52,13 +52,13 @@ def from_numbers(values_HW: NDArray[np.generic]) -> tuple[Image.Image, int]:
     if not np.isfinite(low + high):
         raise ImageError("unsupported", "grey values that are not numbers")
     if low < 0:
-        raise ImageError("unsupported", f"grey values down to {low:g}; which of them is black is not said")
+        raise ImageError("unsupported", f"grey values down to {low:g}; the file does not record which value is black")
     white = 1 if values_HW.dtype.kind == "f" and high <= 1 else full_scale(high)
     return Image.fromarray(values_HW.astype(np.float32) * np.float32(255 / white)), white
 
 
 def refuse_blank(picture: Image.Image) -> None:
-    """Raises ImageError when a picture (mode L or F) has one grey level or two: nothing, or a drawing, is on it."""
+    """Raises ImageError when a picture (mode L or F) has one or two grey levels: it is empty or a drawing."""
     sample = np.asarray(picture.resize((SAMPLE_SIDE, SAMPLE_SIDE), Image.Resampling.NEAREST))
     if ((sample > sample.min()) & (sample < sample.max())).any():
         return
@@ -73,10 +73,10 @@ def squared(picture: Image.Image, side: int, fit: str) -> Pixels:
     """The picture (mode L or F, in [0, 255]) as (S, S), reduced with an antialiased Lanczos filter.
 
     Args:
-        fit: "squeeze" both edges to the side, "pad" the shorter with black, or "crop" the longer at both ends alike.
+        fit: "squeeze" both edges to the side, "pad" the shorter with black, or "crop" the longer equally at both ends.
 
     Raises:
-        ImageError: nothing is left to see.
+        ImageError: hardly any contrast is left.
     """
     width, height = picture.size
     box = (0.0, 0.0, float(width), float(height))
@@ -90,7 +90,7 @@ def squared(picture: Image.Image, side: int, fit: str) -> Pixels:
     small_HW = np.asarray(picture.resize(size, Image.Resampling.LANCZOS, box))
     if small_HW.dtype != np.uint8:
         small_HW = np.clip(np.rint(small_HW), 0, 255).astype(np.uint8)
-    if small_HW[::4, ::4].std() < FLAT:  # a sixteenth tells as much
+    if small_HW[::4, ::4].std() < FLAT:  # a sixteenth of the pixels is enough
         raise ImageError("constant", f"hardly any contrast is left at {side} px")
     if small_HW.shape == (side, side):
         return small_HW

@@ -1,4 +1,4 @@
-"""Public sets of chest X-rays that people bring, as they are downloaded. docs/data.md has their sources and terms."""
+"""Public sets of chest X-rays, in the layout of their downloads. docs/data.md has their sources and terms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _COVID19_CLASS = "(?:Viral Pneumonia|COVID(?:-19)?|NORMAL)"
 
 
 def covid19_radiography(files: list[File], read: Read) -> list[Candidate]:
-    """Old: CLASS/CLASS (n).png. New: CLASS/images/CLASS-n.png beside CLASS/masks. Nothing says whose an image is."""
+    """Old: CLASS/CLASS (n).png. New: CLASS/images/CLASS-n.png and CLASS/masks. Patients are not recorded."""
     candidates = []
     for file in files:
         *outer, last = folders(file) or ("",)
@@ -22,9 +22,8 @@ def covid19_radiography(files: list[File], read: Read) -> list[Candidate]:
     return candidates
 
 
-# Viral, bacterial, IM- and NORMAL2-IM- files are numbered each for themselves: taken apart, no patient is in both the
-# official test folder and the rest (its bacterial images are exactly those of persons 78 to 175); taken together,
-# hundreds would be.
+# Viral, bacterial, IM- and NORMAL2-IM- files are numbered independently: kept apart, no patient is in both the official
+# test folder and the rest (its bacterial images are exactly those of persons 78 to 175); merged, hundreds would be.
 _KERMANY_FILE = re.compile(r"(?:^|/)(train|val|test)/(normal|pneumonia)/([^/]+)$", re.IGNORECASE)
 _KERMANY_PATIENT = re.compile(r"^(person\d+_(?:virus|bacteria)|(?:NORMAL2-)?IM-\d+)", re.IGNORECASE)
 
@@ -73,7 +72,7 @@ def nih_chestxray14(files: list[File], read: Read) -> list[Candidate]:
     """
     tables = sorted((file for file in files if _NIH_TABLE.search(file.name)), key=lambda file: file.name)
     if not tables:
-        raise DataError("the layout nih-chestxray14 needs its table Data_Entry_2017*.csv beside the images")
+        raise DataError("the layout nih-chestxray14 needs its table Data_Entry_2017*.csv alongside the images")
     rows = table_rows(read(tables[-1]), tables[-1].name, _NIH_COLUMNS)
     known = {row[_NIH_COLUMNS[0]]: (row[_NIH_COLUMNS[1]], row[_NIH_COLUMNS[2]]) for row in rows}
     test = {line.strip() for file in files if _NIH_TEST.search(file.name) for line in read(file).splitlines()}

@@ -1,4 +1,4 @@
-"""Squares wait on disk until it is known which of them are used; they are read one at a time, so no memory fills."""
+"""Keeps squares on disk until it is known which are used; they are read one at a time, so memory stays bounded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from syntrial.imageset import Pixels
 
 
 class Spool:
-    """Images of `side` x `side` px in one file, by their place: 0 for the first that was added."""
+    """Images of `side` x `side` px in one file, by place: 0 is the first that was added."""
 
     def __init__(self, path: Path, side: int) -> None:
         self._file, self._side, self._count = open(path, "w+b"), side, 0  # noqa: SIM115, closed in __exit__
@@ -25,11 +25,11 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(OSError):  # a disk without room was told of when it was written to
+        with contextlib.suppress(OSError):  # a full disk was already reported when writing
             self._file.close()
 
     def add(self, image_SS: Pixels) -> int:
-        """Returns its place."""
+        """Appends an image and returns its place."""
         self._file.write(image_SS.tobytes())
         self._count += 1
         return self._count - 1

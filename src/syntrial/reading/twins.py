@@ -1,4 +1,4 @@
-"""Which images are there twice, and what follows: one is used, or none, and their groups become one."""
+"""Duplicates: of equal or nearly equal images one is used, or none, and their groups are joined."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from syntrial.reading.ledger import Record
 from syntrial.reading.likeness import alike, close_pairs, fingerprint, thumbnail
 from syntrial.reading.spool import Spool
 
-NEGATIVE = -0.3  # correlation with a chest below which an image is called its negative; see likeness.chest_likeness
-CHESTS = 0.5  # median size of that correlation from which on a set is one of chest radiographs; portraits have 0.34
-PARTS = ("test", "val", "train")  # of several that a group is in, the first counts
-# Differing bits up to which images of two sets are compared. Of 491 radiographs saved anew (smaller, lighter, as JPEG)
+NEGATIVE = -0.3  # correlation with a chest below which an image is taken as a negative; see likeness.chest_likeness
+CHESTS = 0.5  # median of its absolute value from which on a set is taken as chest radiographs; portraits have 0.34
+PARTS = ("test", "val", "train")  # a group in several parts is assigned to the first of them
+# Differing bits up to which images of two sets are compared. Of 491 radiographs saved again (smaller, lighter, as JPEG)
 # all are within 6, 90 to 100 % within 2; of children and adults no two are within 7.
 ACROSS_BITS = 6
 
 
 def settle(records: list[Record], squares: Spool, near_bits: int) -> None:
-    """Decides, in place, what can only be known when all images are: copies, conflicts, negatives, and whose they are.
+    """Decides, in place, what depends on all images: duplicates, label conflicts, negatives, and the groups.
 
     Args:
         records: in their final order; of equal images the first is used, one of a given test part before others.
-        squares: what their places point to.
+        squares: the images, by the records' places.
         near_bits: differing bits of the fingerprints up to which two images are compared.
     """
     groups = _Groups(records)
@@ -37,7 +37,7 @@ def settle(records: list[Record], squares: Spool, near_bits: int) -> None:
 
 
 def shared_pictures(one: ImageSet, other: ImageSet) -> dict[int, int]:
-    """Pictures that two sets of one side have in common, exactly or nearly: position in `other` -> that in `one`."""
+    """Pictures that two sets of equal side share, exactly or nearly: position in `other` -> position in `one`."""
     prints = [fingerprint(thumbnail(image)) for images in (one, other) for shard in images.shards for image in shard]
     here = len(one.rows)
     found: dict[int, int] = {}
@@ -48,7 +48,7 @@ def shared_pictures(one: ImageSet, other: ImageSet) -> dict[int, int]:
 
 
 class _Groups:
-    """Groups that turn out to be one, named by the one that comes first."""
+    """Groups that were joined, named by the first of them."""
 
     def __init__(self, records: list[Record]) -> None:
         self._first = {record.group: i for i, record in reversed(list(enumerate(records)))}
@@ -113,7 +113,7 @@ def _nearly_same(used: list[Record], squares: Spool, near_bits: int, groups: _Gr
 
 
 def _one_part_a_group(records: list[Record]) -> None:
-    """A group is in one given part: what has none follows it, and what would train beside a test image is held back."""
+    """Puts each group in one given part: records without a part follow, and those that conflict are held back."""
     parts: dict[str, set[str]] = defaultdict(set)
     for record in records:
         if record.used:

@@ -1,4 +1,4 @@
-"""Files -> squares with many processes, in the order given, with a bounded number of images on the way."""
+"""Files -> squares with many processes, in the order given, with a bounded number of images in flight."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from syntrial.errors import ConfigError, DataError
 from syntrial.reading.archives import File, Store
 from syntrial.reading.decode import Taken, strict, take
 
-FEW_BYTES = 2**22  # of files; for fewer, starting processes takes longer than the work
-BATCH_FILES, BATCH_BYTES = 32, 2**22  # that one process gets, and hands back, at once
+FEW_BYTES = 2**22  # total size of the files below which starting processes takes longer than the work
+BATCH_FILES, BATCH_BYTES = 32, 2**22  # limits of one task
 
 Batch = tuple[Store, list[File], int, IngestConfig, str]
 
@@ -38,10 +38,10 @@ def workers() -> int:
 
 
 def take_all(store: Store, files: list[File], side: int, config: IngestConfig, salt: str) -> Iterator[Taken]:
-    """What became of each file, in the order of the files, whatever the number of processes.
+    """The outcome for each file, in the order of the files, for any number of processes.
 
     Raises:
-        DataError: a process was ended from outside, as happens when the memory is full.
+        DataError: a process was killed, as happens when memory is full.
     """
     size = max(1, min(BATCH_FILES, BATCH_BYTES // (side * side), len(files) // (16 * workers())))
     batches = [(store, files[start : start + size], side, config, salt) for start in range(0, len(files), size)]
@@ -60,7 +60,7 @@ def take_all(store: Store, files: list[File], side: int, config: IngestConfig, s
                 yield from waiting.popleft().result()
         except BrokenProcessPool:
             raise DataError(
-                "a process that read images was ended, as happens when memory is full; set SYNTRIAL_WORKERS lower"
+                "a process that read images was killed, as happens when memory is full; set SYNTRIAL_WORKERS lower"
             ) from None
         finally:
             for future in waiting:
@@ -68,13 +68,13 @@ def take_all(store: Store, files: list[File], side: int, config: IngestConfig, s
 
 
 def _prepare() -> None:
-    # The parent stops its workers; their tracebacks would hide its sentence.
+    # The parent stops its workers; their tracebacks would hide its message.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    # A worker whose parent was killed would wait for work for ever.
+    # A worker whose parent was killed would otherwise wait forever.
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -88,6 +88,6 @@ def _take_batch(batch: Batch) -> list[Taken]:
 
 
 def _context() -> multiprocessing.context.BaseContext:
-    # A copy of this process starts at once, but is only sound where there is a single thread to copy.
+    # A fork starts at once, but is only safe in a process with a single thread.
     alone = len(list(Path("/proc/self/task").iterdir())) == 1
     return multiprocessing.get_context("fork" if alone else "forkserver")

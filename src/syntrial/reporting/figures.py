@@ -1,6 +1,6 @@
-"""Every picture of the report, as PNG: narrow enough for a phone, in colours that colour-blind readers tell apart.
+"""Every picture of the report, as PNG: narrow enough for a phone, in colours that colour-blind readers distinguish.
 
-The palette is that of Okabe and Ito 2008, and nothing is told by colour alone: lines differ in dashes and marks too.
+The palette is that of Okabe and Ito 2008, and nothing is shown by colour alone: lines differ in dashes and marks too.
 Shapes: S seeds, E epochs, N images.
 """
 
@@ -35,7 +35,7 @@ FIRST_CURVE = {
     "transfer_gan": 10,
 }  # the paper's number of the accuracy curve
 DPI = 140
-WIDTH = 4.8  # inches; 10 pt letters are still 5 pt high where a phone shows the picture at half its size
+WIDTH = 4.8  # inches; 10 pt text is still 5 pt high where a phone shows the picture at half its size
 BLUE, ORANGE, GREEN, RED, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#595959"
 LINES: dict[str, tuple[str, str]] = {  # arm -> colour, dashes
     "original": ("#000000", "-"),
@@ -58,7 +58,7 @@ STYLE: Any = {
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
 }
-BACKED = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # letters over lines stay legible
+BACKED = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # text over lines stays legible
 SAMPLES = 8  # images in a strip
 CELL = 96  # px an image in a strip; half of it where there are many classes
 MANY_CLASSES = 6
@@ -144,7 +144,7 @@ def comparison(folder: Path, results: Results) -> Picture:
 
 
 def differences(folder: Path, results: Results) -> Picture:
-    """Each arm's difference from its control, its interval, and the smallest effect that the study could have seen."""
+    """Each arm's difference from its control, its interval, and the smallest effect that the study would detect."""
     entries = judged(results)
     name = NAMES[results["metric"]]
     better = "left" if results["metric"] in LOWER_IS_BETTER else "right"
@@ -186,16 +186,16 @@ def roc(folder: Path, held_out: dict[str, Outcome], part: str) -> Picture:
             xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1), ylim=(0, 1.01), aspect="equal"
         )
         ax.legend(loc="lower right")
-    told = {"test": "held-out test images", "external": "images of another source"}[part]
+    judged_on = {"test": "held-out test images", "external": "images from another source"}[part]
     return Picture(
         folder / f"roc-{part}.png",
-        f"ROC curves on {told}.",
-        f"ROC curve of each arm on {told}; the areas are in the table",
+        f"ROC curves on {judged_on}.",
+        f"ROC curve of each arm on {judged_on}; the areas are in the table",
     )
 
 
 def lines_of(arms: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Colour and dashes of each arm: those of LINES, and for one that has none there a pair that no other has."""
+    """Colour and dashes of each arm: those of LINES, or a pair that LINES does not use."""
     colours = dict.fromkeys(colour for colour, _ in LINES.values())
     spare = cycle(pair for pair in product(colours, DASHES) if pair not in LINES.values())
     return {arm: LINES[arm] if arm in LINES else next(spare) for arm in arms}
@@ -237,7 +237,7 @@ def _strip(images: ImageSet, positions: list[int], cell: int) -> Image.Image:
 
 @contextmanager
 def _figure(path: Path, inches: tuple[float, float], rows: int = 1) -> Iterator[list[Axes]]:
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):  # nobody's own matplotlibrc
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):  # not the user's matplotlibrc
         figure = Figure(figsize=inches, layout="constrained")
         yield list(figure.subplots(rows, 1, sharex=True, sharey=True, squeeze=False)[:, 0])
         figure.savefig(path, dpi=DPI, metadata={"Software": None})
@@ -282,7 +282,7 @@ def _paper_marks(ax: Axes, arm: str, kind: str) -> None:
 
 
 def _arm_names(ax: Axes, results: Results, arms: list[str], controls: bool = False) -> None:
-    """Names above their rows rather than beside them: a phone has no room beside."""
+    """Names above their rows instead of to the left, where a phone has no room."""
     known = results["protocols"]["held_out"]
     for row, arm in enumerate(arms):
         control = known[arm]["control"] if controls else ""

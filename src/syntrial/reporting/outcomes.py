@@ -1,4 +1,4 @@
-"""What the classifiers of one arm scored: the one reader of their predictions, which refuses what cannot be compared.
+"""The scores of one arm's classifiers, read from disk, and the checks that refuse what cannot be compared.
 
 Shapes: S seeds, E epochs, N images, K classes.
 """
@@ -21,6 +21,7 @@ from syntrial.config import StudyConfig
 from syntrial.errors import DataError, DegenerateError, LeakError
 from syntrial.imageset import REAL, ImageSet
 from syntrial.judging.metrics import Floats, Ints, confusion_matrix, roc_points, scores
+from syntrial.words import counted
 
 Texts = NDArray[np.str_]
 
@@ -45,7 +46,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One arm under one protocol, all its seeds, which stand in ascending order everywhere."""
+    """One arm under one protocol, all its seeds, in ascending order everywhere."""
 
     folder: Path
     about: dict[str, Any]
@@ -55,10 +56,10 @@ class Outcome:
 
     @classmethod
     def open(cls, folder: str | Path) -> Outcome:
-        """Reads what the verb train_classifier wrote.
+        """Reads a folder that the verb train_classifier wrote.
 
         Raises:
-            DataError: no such folder, not a whole one, or files that contradict each other.
+            DataError: no such folder, an incomplete one, or files that contradict each other.
         """
         folder = Path(folder)
         try:
@@ -93,11 +94,11 @@ class Outcome:
 
     @property
     def name(self) -> str:
-        """As a person is told it: protocol and arm."""
+        """Protocol and arm, for messages."""
         return f"{self.protocol} {self.arm}"
 
     def scores(self, part: str) -> list[dict[str, float]]:
-        """Of each seed, every number of judging.metrics.scores on one part; none where the arm has no such part.
+        """For each seed, every number of judging.metrics.scores on one part; empty where the arm has no such part.
 
         Raises:
             DegenerateError: numbers that cannot be computed, such as an AUROC where the part lacks a class.
@@ -133,11 +134,11 @@ class Outcome:
         """Probabilities of all seeds (S, N, K), labels (N,) and patients (N,).
 
         Raises:
-            DegenerateError: the arm has no such part, or its seeds were not judged on the same images.
+            DegenerateError: the arm has no such part, or its seeds were not evaluated on the same images.
         """
         seen = self.predictions.get(part, [])
         if not seen:
-            raise DegenerateError(f"{self.name} has no {part} images, so there is nothing to judge it by")
+            raise DegenerateError(f"{self.name} has no {part} images, so it cannot be judged")
         if not all(seen[0].same_images(other) for other in seen):
             raise DegenerateError(f"{self.name}: its seeds were judged on different {part} images; train the arm again")
         return np.stack([one.prob for one in seen]), seen[0].label, seen[0].group
@@ -167,7 +168,7 @@ def gathered(outcomes: list[Outcome], protocol: str, arms: list[str], seeds: lis
 
 
 def refuse_unequal(held_out: dict[str, Outcome], images: ImageSet) -> None:
-    """Held out, every arm is judged on the same real images, and after the same number of steps.
+    """Held out, every arm is evaluated on the same real images, after the same number of steps.
 
     Raises:
         DegenerateError: an arm without test images, or images or steps that differ between arms.
@@ -178,8 +179,8 @@ def refuse_unequal(held_out: dict[str, Outcome], images: ImageSet) -> None:
         outcome.stacked("test")
         if outcome.about["steps"] != reference.about["steps"]:
             raise DegenerateError(
-                f"{outcome.name} took {outcome.about['steps']} steps and original {reference.about['steps']}; held "
-                "out they must be equal"
+                f"{outcome.name} took {counted(outcome.about['steps'], 'step')} and original "
+                f"{reference.about['steps']:,}; held out they must be equal"
             )
         for part in sorted({*outcome.predictions, *reference.predictions}):
             _judged_alike(outcome, reference, part)
@@ -188,11 +189,11 @@ def refuse_unequal(held_out: dict[str, Outcome], images: ImageSet) -> None:
 
 
 def refuse_strangers(study: StudyConfig, outcomes: dict[str, Outcome], images: ImageSet) -> None:
-    """The arms of a protocol were trained on the pooled set that is given; whatever it and they tell of how they were
-    made is as the study says. Of the settings of ingest and of the faces' generator they tell nothing.
+    """The arms of a protocol were trained on the given pooled set, and the settings that it and they record are those
+    of the study. They record no settings of ingest and of the faces' generator.
 
     Raises:
-        DegenerateError: naming the first setting that was another one, or the arm that was trained on another set.
+        DegenerateError: the first setting that differs, or the arm that was trained on another set.
     """
     said = study.model_dump(mode="json")
     _as_said(f"{images.folder}:", {"side": images.side, "classes": images.classes}, said)
@@ -210,7 +211,7 @@ def refuse_strangers(study: StudyConfig, outcomes: dict[str, Outcome], images: I
 
 
 def refuse_other_settings(study: StudyConfig, outcome: Outcome, side: int) -> None:
-    """Raises DegenerateError where an arm was not trained as the study says, on images of `side` px."""
+    """Raises DegenerateError where an arm was not trained with the study's settings on images of `side` px."""
     said = study.model_dump(mode="json")
     made = {"side": outcome.about["side"], "classes": outcome.about["classes"]}
     _as_said(f"{outcome.name}:", made, {**said, "side": side})
@@ -233,8 +234,8 @@ def _judged_alike(outcome: Outcome, reference: Outcome, part: str) -> None:
     seen, expected = outcome.predictions[part][0], reference.predictions[part][0]
     if len(labels[0][0]) != len(labels[1][0]) or not seen.same_images(expected):
         raise DegenerateError(
-            f"{outcome.name} was judged on {len(seen.label)} {part} images and original on {len(expected.label)}, not "
-            "the same ones; both need the same pooled set"
+            f"{outcome.name} was evaluated on {counted(len(seen.label), f'{part} image')} and original on "
+            f"{len(expected.label):,}, not the same ones; both need the same pooled set"
         )
 
 

@@ -1,4 +1,4 @@
-"""Everything the report says in numbers, JSON-ready. No time, path or speed in it: a repetition gives equal bytes.
+"""Every number of the report, JSON-ready. It holds no time, path or speed, so a repetition gives equal bytes.
 
 Under "protocols", for each protocol and arm: its numbers (mean, spread and each seed's), intervals, confusion matrices,
 what it was trained and validated on, and held out its verdict.
@@ -25,6 +25,7 @@ from syntrial.judging.verdict import Verdict, judge
 from syntrial.reporting.outcomes import LEARNING, Outcome, Predictions, Texts
 from syntrial.reporting.paper import PAPER_ROWS
 from syntrial.settings import settings_of
+from syntrial.words import counted
 
 TITLES = {"as_printed": "as printed", "held_out": "held out"}
 PROTOCOLS = tuple(TITLES)
@@ -49,7 +50,7 @@ INGESTED = (
     "warnings",
 )
 LEARNT = ("kind", "label", "real_images", "images_shown", "started_from", "final", "diversity", "machines", "config")
-FEW_PATIENTS = 20  # of a class in the test set; below it a percentile bootstrap covers less often than it says
+FEW_PATIENTS = 20  # per class in a part; below it a percentile bootstrap covers less often than its nominal level
 
 Results = dict[str, Any]
 
@@ -99,7 +100,7 @@ def results_of(
 
 
 def entries(results: Results, protocol: str) -> dict[str, dict[str, Any]]:
-    """What is known of each arm, in the order of the study; JSON keeps no order of its own."""
+    """The entry of each arm, in the order of the study; JSON objects have no order."""
     return {arm: results["protocols"][protocol][arm] for arm in results["arms"]}
 
 
@@ -144,10 +145,10 @@ def verdicts_of(study: StudyConfig, held_out: dict[str, Outcome]) -> dict[str, V
 
 
 def resize_check(study: StudyConfig, reduced: Outcome, full: Outcome, images: ImageSet) -> dict[str, Any]:
-    """What the classifier scores at full and at reduced size, and the difference where one may be concluded.
+    """The scores of the classifier at full and at reduced size, and a verdict on their difference.
 
-    It may not be where images had to be enlarged to reach the full size, or where the two were not judged on the same
-    patients.
+    There is no verdict where images were enlarged to reach the full size, or where the two were not evaluated on the
+    same patients.
 
     Raises:
         DegenerateError: the full-size scores are not those of arm original, held out, with the study's seeds.
@@ -172,7 +173,7 @@ def resize_check(study: StudyConfig, reduced: Outcome, full: Outcome, images: Im
 
 
 def data_of(images: ImageSet) -> dict[str, Any]:
-    """What was found, kept and held back, how it was divided, and the generators; nothing with a path or a time."""
+    """The files found, used and held back, the division, and the generators; nothing with a path or a time."""
     counted: dict[str, dict[str, dict[str, int]]] = {}
     for part in dict.fromkeys(row.split for row in images.rows if row.source == REAL):
         counted[part or "left out"] = {label: _count(images, label, part) for label in images.classes}
@@ -192,19 +193,19 @@ def data_of(images: ImageSet) -> dict[str, Any]:
 
 
 def warnings_of(results: Results) -> list[str]:
-    """What a reader must know before believing a number, one sentence each."""
-    told = [_few_seeds(results), _guessing(results), _no_room(results)]
-    told += [*_one_answer(results), *_few_patients(results), *_collapsed(results)]
+    """What a reader must know before relying on a number, one sentence each."""
+    found = [_few_seeds(results), _guessing(results), _no_room(results)]
+    found += [*_one_answer(results), *_few_patients(results), *_collapsed(results)]
     for facts in results["data"].values():
-        told += [str(warning) for warning in facts["ingest"].get("warnings", [])]
-        told += [f"External images: {warning}" for warning in facts["external"].get("warnings", [])]
+        found += [str(warning) for warning in facts["ingest"].get("warnings", [])]
+        found += [f"External images: {warning}" for warning in facts["external"].get("warnings", [])]
     arms = [entry for entries_of in results["protocols"].values() for entry in entries_of.values()]
     if len(_each_once([entry["machine"] for entry in arms])) > 1:
-        told.append(
-            "The arms were trained on machines or versions that differ (see the environment); seeds are not exactly "
-            "paired."
+        found.append(
+            "The arms were trained on different machines or versions (listed under Environment), so seeds are not "
+            "exactly paired."
         )
-    return list(dict.fromkeys(filter(None, told)))
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def _arm(outcome: Outcome, study: StudyConfig) -> dict[str, Any]:
@@ -238,7 +239,7 @@ def _numbers(outcome: Outcome) -> dict[str, dict[str, Any]]:
 
 
 def _validation(outcome: Outcome) -> dict[str, Any]:
-    """How many images validate, how many are generated or were seen by a generator, and the accuracy on either kind."""
+    """The number of validation images, of those generated or seen by a generator, and the accuracy on each kind."""
     if "val" not in outcome.predictions:
         raise DegenerateError(f"{outcome.name} has no val images; the table needs them in every arm")
     facts = dict(outcome.about.get("validation", {}))
@@ -270,7 +271,7 @@ def _interval(
 
 
 def _confusion(outcome: Outcome, part: str) -> list[list[float]]:
-    """Mean over seeds of how many images of each true class (row) were called each class (column)."""
+    """Images of each true class (row) by predicted class (column), the mean over seeds."""
     return [[float(cell) for cell in row] for row in np.mean(outcome.confusion(part), axis=0)]
 
 
@@ -304,7 +305,7 @@ def _by_patient(outcome: Outcome) -> tuple[Floats, Ints, Texts]:
 
 
 def _shortest_edge(images: ImageSet) -> int | None:
-    """px, of all originals; None where it was not recorded. Below the full side, full size is an enlarged picture."""
+    """px, over all originals; None where it was not recorded. Below the full side, images were enlarged."""
     ingest = images.about.get("ingest", {})
     edges = [*ingest.get("original_width", [])[:1], *ingest.get("original_height", [])[:1]]
     return min(edges) if len(edges) == 2 else None
@@ -326,7 +327,7 @@ def _count(images: ImageSet, label: str, part: str) -> dict[str, int]:
 def _machines(
     outcomes: dict[str, dict[str, Outcome]], full_size: Outcome | None, data: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Of every classifier, and of every generator with what it started from and drew on; each once."""
+    """The machines of every classifier, of every generator and of the generator that it started from; each once."""
     scored = [outcome for arms in outcomes.values() for outcome in arms.values()]
     scored += [full_size] if full_size else []
     learnt = [about for facts in data.values() for about in facts["generators"].values()]
@@ -342,7 +343,7 @@ def _each_once(values: list[Any]) -> list[Any]:
 
 def _few_seeds(results: Results) -> str:
     return (
-        "One seed only: the spread between trainings is unknown, and no interval holds it."
+        "One seed only: the variation between trainings is unknown, and no interval includes it."
         if len(results["seeds"]) == 1
         else ""
     )
@@ -350,8 +351,8 @@ def _few_seeds(results: Results) -> str:
 
 def _few_patients(results: Results) -> list[str]:
     return [
-        f"{count['groups']} patients with {label} are in the {part} part; below {FEW_PATIENTS} intervals are too "
-        "narrow."
+        f"The {part} part has only {counted(count['groups'], 'patient')} with {label}; below {FEW_PATIENTS}, intervals "
+        "are too narrow."
         for part in JUDGING
         for label, count in results["data"]["held_out"]["counts"].get(part, {}).items()
         if count["groups"] < FEW_PATIENTS
@@ -361,7 +362,7 @@ def _few_patients(results: Results) -> list[str]:
 def _guessing(results: Results) -> str:
     low = results["protocols"]["held_out"]["original"]["intervals"]["test"]["auroc"][0]
     return (
-        "Without generated images the classifier is not clearly better than guessing; comparing arms means little."
+        "Without generated images the classifier is not clearly better than guessing, so comparing arms means little."
         if low <= 0.5
         else ""
     )
@@ -370,7 +371,7 @@ def _guessing(results: Results) -> str:
 def _no_room(results: Results) -> str:
     accuracy = results["protocols"]["held_out"]["original"]["numbers"]["test_accuracy"]["mean"]
     return (
-        "Without generated images every test image is classified rightly already; no arm has room to help."
+        "Without generated images every test image is already classified correctly, so no arm can improve on it."
         if accuracy == 1
         else ""
     )
@@ -378,18 +379,18 @@ def _no_room(results: Results) -> str:
 
 def _one_answer(results: Results) -> list[str]:
     return [
-        f"{entry['title']}, held out: {entry['one_answer']} of {len(results['seeds'])} classifiers call every test "
-        "image the same; their accuracy is only the share of that class."
+        f"{entry['title']}, held out: the same class is predicted for every test image by {entry['one_answer']} of "
+        f"{counted(len(results['seeds']), 'classifier')}; such an accuracy is only the share of that class."
         for entry in entries(results, "held_out").values()
         if entry["one_answer"]
     ]
 
 
 def _collapsed(results: Results) -> list[str]:
-    """Generators whose images are nearly alike: a study may switch off the check that would have ended the training."""
+    """Generators whose images are nearly alike: a study may switch off the check that ends their training."""
     return [
-        f"{protocol.replace('_', ' ')}: generator {name} draws images that differ {about['diversity']:.2f} times as "
-        "much as real ones do; it has collapsed."
+        f"Generator {name}, {TITLES[protocol]}, has collapsed: its images differ {about['diversity']:.2f} times as "
+        "much as real ones do."
         for protocol, facts in results["data"].items()
         for name, about in facts["generators"].items()
         if about.get("diversity", 1.0) < (about.get("config", {}).get("collapse_below") or 0.1)

@@ -1,4 +1,4 @@
-"""The accuracy/loss table, ours beside the paper's, as text for a terminal, as Markdown and as CSV."""
+"""The accuracy/loss table, our figures next to the paper's, as text for a terminal, as Markdown and as CSV."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from syntrial.reporting.results import JUDGING, PROTOCOLS, Results, entries, judged
 
-# column, our number, the paper's. Its training figures are running ones, so ours beside them are too.
+# Column, our number, the paper's. The paper's training figures are running averages, so ours are too.
 COLUMNS = (
     ("train acc.", "running_accuracy", "train_accuracy"),
     ("val. acc.", "val_accuracy", "val_accuracy"),
@@ -27,16 +27,16 @@ JUDGED = (
 )
 CAPTIONS = {
     "as_printed": "As printed: a random share of all images validates, generated ones included",
-    "held_out": "Held out: real images of unseen patients validate; every arm takes the same number of steps",
+    "held_out": "Held out: real images of unseen patients validate; every arm is trained for the same number of steps",
     "test": "Held out: real test images of patients that nothing was trained on",
-    "external": "Held out: real images of another source, never trained on",
+    "external": "Held out: real images from another source, never trained on",
 }
 ERRATUM = "* The paper's table prints 0.6700; its text has 0.0670."
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as a person reads them. `columns` holds (group, name); the first is that of the arms."""
+    """Cells as they are printed. `columns` holds (group, name); the first column names the arm."""
 
     caption: str
     columns: list[tuple[str, str]]
@@ -44,7 +44,7 @@ class Table:
 
 
 def tables(results: Results) -> list[Table]:
-    """Accuracy and loss under each protocol, then the held-out arms on test images and on those of another source."""
+    """Accuracy and loss under each protocol, then the held-out arms on test images and on images from elsewhere."""
     parts = [part for part in JUDGING if part in results["protocols"]["held_out"]["original"]["intervals"]]
     return [
         *(accuracy_loss(results, protocol) for protocol in PROTOCOLS),
@@ -53,7 +53,7 @@ def tables(results: Results) -> list[Table]:
 
 
 def accuracy_loss(results: Results, protocol: str) -> Table:
-    """The paper's table 1 with ours beside it: mean and standard deviation over seeds."""
+    """The paper's table 1 next to our figures: mean and standard deviation over seeds."""
     columns = [("", "arm"), *((name, whose) for name, _, _ in COLUMNS for whose in ("paper", "ours"))]
     rows = []
     for entry in entries(results, protocol).values():
@@ -63,7 +63,7 @@ def accuracy_loss(results: Results, protocol: str) -> Table:
 
 
 def judged_on(results: Results, part: str) -> Table:
-    """What the held-out arms score on `part`; beside the test images, the training accuracy in evaluation mode."""
+    """The scores of the held-out arms on `part`; for the test images also the training accuracy in evaluation mode."""
     chosen = [(name, f"{part}_{number}") for name, number in JUDGED]
     if part == "test":
         chosen.insert(0, ("train acc.", "train_accuracy"))
@@ -75,7 +75,7 @@ def judged_on(results: Results, part: str) -> Table:
 
 
 def figure(value: float, places: int = 4) -> str:
-    """A number as it is printed; large ones with a place less, so that columns keep their width."""
+    """A number as it is printed; from 10 on with one decimal place less, so that columns keep their width."""
     return f"{value:.{places - (abs(value) >= 10)}f}"
 
 
@@ -86,7 +86,7 @@ def spread(number: dict[str, Any], places: int = 4) -> str:
 
 
 def text(results: Results, width: int = 120) -> str:
-    """For a terminal of `width` characters (the tables need 120), with a sentence for each verdict below them."""
+    """The tables (120 characters wide) for a terminal of `width` characters, followed by a sentence per verdict."""
     blocks = [_text(table) for table in tables(results)]
     blocks.insert(2, ERRATUM)
     sentences = [entry["verdict"]["sentence"] for entry in judged(results).values()]
@@ -95,12 +95,12 @@ def text(results: Results, width: int = 120) -> str:
 
 
 def markdown(results: Results) -> str:
-    """GitHub's Markdown, which Kubeflow's dashboard renders too."""
+    """GitHub's Markdown, which Kubeflow's dashboard renders as well."""
     return "\n\n".join([*(_markdown(table) for table in tables(results)), "\\" + ERRATUM]) + "\n"
 
 
 def as_csv(results: Results) -> str:
-    """One row for each protocol and arm, every number unrounded: mean and standard deviation over seeds."""
+    """One row per protocol and arm, every number unrounded: mean and standard deviation over seeds."""
     rows = [
         _csv_row(protocol, arm, entry) for protocol in PROTOCOLS for arm, entry in entries(results, protocol).items()
     ]
@@ -130,7 +130,7 @@ def _text(table: Table) -> str:
 
 
 def _padded(i: int, cell: str, widths: list[int], columns: list[tuple[str, str]]) -> str:
-    """The first column to the left, numbers to the right; a wider gap where a group begins."""
+    """The first column aligned left, numbers aligned right; a wider gap where a group begins."""
     if i == 0:
         return cell.ljust(widths[0])
     gap = " " if columns[i][0] and columns[i][0] != columns[i - 1][0] else ""
