@@ -1,4 +1,4 @@
-# Everything done by hand here. `make` alone lists it; set-up happens by itself, once, in .venv.
+# Every task that is started by hand. `make` without a target lists them; .venv is set up automatically, once.
 
 STUDY ?= studies/quick.yaml
 DATA ?= data/sample/xray
@@ -20,7 +20,7 @@ ON_CLUSTER = --study '$(STUDY)' --data '$(DATA)' --faces '$(FACES)' $(SETTINGS) 
 .DELETE_ON_ERROR:
 .PHONY: help run test check bench submit schedule status cancel image format golden lock clean deploy undeploy
 
-help: ## list what can be made
+help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  make run reads STUDY=$(STUDY) DATA=$(DATA) FACES=$(FACES)'
@@ -59,11 +59,11 @@ cancel: $(READY) ## end RUN=name on the cluster
 image: | $(BIN)/python ## build the images (IMAGES=light builds that one) and push them to REGISTRY, where one is named
 	@PYTHONPATH=src REGISTRY='$(REGISTRY)' $(BIN)/python -m pipelines.cluster.build_images $(IMAGES)
 
-format: $(READY) ## put the code into the house's format
+format: $(READY) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-golden: $(READY) ## write the compiled studies anew that tests compare with; look at their diff
+golden: $(READY) ## write again the compiled studies that tests compare with; review their diff
 	@GOLDEN=write $(BIN)/python -m pytest -q tests/pipelines/cluster/test_place.py -k golden
 
 lock: $(BIN)/uv ## pin anew what pyproject.toml asks for (UPGRADE=--upgrade: to the newest)
@@ -76,13 +76,13 @@ clean: ## remove .venv and caches, never runs/
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build src/*.egg-info
 	find components pipelines src tests -name __pycache__ -prune -exec rm -rf {} +
 
-deploy: | $(BIN)/python ## bring MinIO, rights and settings to a cluster (OVERLAY=kubeflow or laptop, REGISTRY=)
+deploy: | $(BIN)/python ## install MinIO, rights and settings on a cluster (OVERLAY=kubeflow or laptop, REGISTRY=)
 	@PYTHON=$(BIN)/python REGISTRY='$(REGISTRY)' KUBECTL='$(KUBECTL)' k8s/deploy '$(OVERLAY)'
 
-undeploy: ## take them away again; data only with DATA=delete
+undeploy: ## remove them again; data only with DATA=delete
 	@KUBECTL='$(KUBECTL)' k8s/undeploy '$(OVERLAY)' $(filter delete,$(DATA))
 
-# pip has the second try: uv does not read pip's settings, such as a mirror or its certificate.
+# If uv fails, pip tries: uv does not read pip's settings, such as a mirror or its certificate.
 $(READY): requirements.lock pyproject.toml | $(BIN)/uv
 	@echo 'setting up .venv: once, about 3 GB to download for PyTorch'
 	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements.lock \
@@ -101,7 +101,7 @@ $(BIN)/python:
 	  package=$${package:-$$($$python -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')}; \
 	done; \
 	if [ -n "$$package" ]; then \
-	  echo "Python is here, but its part that makes virtual environments is not; apt-get install $$package brings it" >&2; \
+	  echo "Python has no module for virtual environments; apt-get install $$package installs it" >&2; \
 	else \
 	  echo 'syntrial needs Python 3.11, 3.12 or 3.13, and none of "$(PYTHON)" is one; PYTHON=/path/to/python names another' >&2; \
 	fi; \

@@ -1,38 +1,38 @@
-# What deploy, undeploy and render have in common. They run in the root of the repository.
+# Functions shared by deploy, undeploy and render. They run in the root of the repository.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-CONTROLLER=workflow-controller-configmap # Kubeflow's, and changed in place
-BEFORE=-before-syntrial                  # at the end of a ConfigMap's name: as it was
+CONTROLLER=workflow-controller-configmap # Kubeflow's own ConfigMap, changed in place
+BEFORE=-before-syntrial                  # suffix of the name of a ConfigMap that keeps the former content
 
 die() {
   echo "error: $*" >&2
   exit 2
 }
 
-# KUBECTL may be another program, or several words of one.
+# KUBECTL may be another program, or a program with arguments.
 kubectl() {
   command ${KUBECTL:-kubectl} "$@"
 }
 
 reach() {
   kubectl get --raw /readyz >/dev/null 2>&1 ||
-    die "no cluster answers ${KUBECTL:-kubectl}; KUBECONFIG names the file that says where one is"
+    die "no cluster answers ${KUBECTL:-kubectl}; KUBECONFIG names the file with the address of one"
 }
 
-# The folder of an overlay: a name in k8s/overlays, or any path.
+# Prints the folder of an overlay, given as a name in k8s/overlays or as a path.
 folder_of() {
   local folder=$1
   [ ! -d "k8s/overlays/$1" ] || folder=k8s/overlays/$1
   [ -f "$folder/kustomization.yaml" ] ||
-    die "there is no overlay $1; there are $(ls -m k8s/overlays), and any folder with a kustomization.yaml will do"
+    die "there is no overlay $1; there are $(ls -m k8s/overlays), and any folder with a kustomization.yaml can be used"
   echo "$folder"
 }
 
-# The one namespace of all that stdin holds.
+# Prints the namespace of the manifests on stdin, which must all have the same.
 namespace_of() {
   local found
   found=$(sed -n 's/^  namespace: //p' | sort -u)
-  [[ $found =~ ^[a-z0-9-]+$ ]] || die "the overlay has not one namespace for all; its kustomization.yaml states it"
+  [[ $found =~ ^[a-z0-9-]+$ ]] || die "the overlay needs a single namespace for all objects; set it in its kustomization.yaml"
   echo "$found"
 }
 
@@ -40,14 +40,14 @@ here() {
   kubectl --namespace "$namespace" "$@"
 }
 
-# Whether Kubeflow's launcher finds artifacts by a ConfigMap that is not ours.
+# True if Kubeflow's launcher is configured by a ConfigMap that is not ours.
 has_their_launcher() {
   local names
   names=$(here get configmap -l app.kubernetes.io/part-of!=syntrial -o name) || exit 2
   grep -qx configmap/kfp-launcher <<<"$names"
 }
 
-# Whose settings Argo's controller has: ours, theirs (ours have not been merged into them), or none where there is no
+# Prints whose settings Argo's controller has: ours, theirs (ours have not been merged into them), or none if there is no
 # controller.
 whose_controller() {
   local said
@@ -60,24 +60,24 @@ whose_controller() {
   esac
 }
 
-# Under another name, what Argo's controller was told of that which ours replaces; nothing where it was told nothing.
+# Saves, under another name, the settings of Argo's controller that ours replace; a missing setting is saved as empty.
 keep_controller() {
   local name said words=()
   for name in workflowDefaults failedPodRestart; do
-    said=$(here get configmap "$CONTROLLER" -o "jsonpath={.data.$name}" && echo .) # $() drops newlines at the end
+    said=$(here get configmap "$CONTROLLER" -o "jsonpath={.data.$name}" && echo .) # the dot keeps final newlines
     words+=("--from-literal=$name=${said%.}")
   done
   here create configmap "$CONTROLLER$BEFORE" "${words[@]}" --dry-run=client -o yaml | here apply -f -
 }
 
-# In one patch, so that nothing is lost when it fails; null takes a setting away.
+# Restores them in a single patch, so that nothing is lost if it fails; null removes a setting.
 restore_controller() {
   local data
   data=$(here get configmap "$CONTROLLER$BEFORE" -o jsonpath='{.data}')
   here patch configmap "$CONTROLLER" --type merge -p "{\"data\": ${data//:\"\"/:null}}"
 }
 
-# copy FROM TO: what a ConfigMap holds, under another name.
+# copy FROM TO: copies the data of a ConfigMap to another name.
 copy() {
   local data
   data=$(here get configmap "$1" -o jsonpath='{.data}')

@@ -215,6 +215,13 @@ def test_the_readmes_tree_is_the_tree():
     assert not [name for name in (*modules, *tops) if name not in drawn and name not in ("runs/", "build/")]
 
 
+def test_no_line_of_a_markdown_file_has_130_characters_or_more():
+    """Except in the program's own output, docs/results/*/."""
+    pages = [path for path in tree() if path.suffix == ".md" and path.parents[1] != ROOT / "docs" / "results"]
+    numbered = ((path, i, len(line)) for path in pages for i, line in enumerate(path.read_text("utf-8").split("\n"), 1))
+    assert not [f"{path.relative_to(ROOT)}:{i}" for path, i, length in numbered if length >= 130]
+
+
 def test_the_changelog_speaks_of_this_version():
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## .*\b{re.escape(__version__)}\b", changes, re.MULTILINE)

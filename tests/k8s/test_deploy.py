@@ -132,7 +132,7 @@ def test_a_file_with_half_of_the_keys_or_with_short_ones_is_refused(cluster, tex
 
 
 def test_the_controllers_settings_are_merged_where_there_is_a_controller(cluster):
-    assert "nothing is said of retries" in cluster.run("deploy", "laptop").stderr
+    assert "so retries are not set up" in cluster.run("deploy", "laptop").stderr
     assert "patch" not in cluster.asked()
     cluster.has(controller=OURS)
     assert cluster.run("deploy", "laptop").stderr == ""
@@ -143,7 +143,7 @@ def test_a_launchers_settings_that_are_there_are_kept_once_and_said_to_be(cluste
     cluster.has(theirs=THEIRS, controller=OURS)
     done = cluster.run("deploy", "laptop")
     assert (done.returncode, done.stderr.count("\n")) == (0, 1)
-    assert "is in kfp-launcher-before-syntrial, and undeploy puts it back" in done.stderr
+    assert "is in kfp-launcher-before-syntrial, and undeploy restores it" in done.stderr
     assert json.loads(cluster.applied().splitlines()[0]) == launcher("kfp-launcher-before-syntrial")
 
 
@@ -178,7 +178,7 @@ def test_what_the_controller_was_told_is_kept_to_the_last_newline_before_it_is_t
     cluster.has(controller=told)
     done = cluster.run("deploy", "laptop")
     assert (done.returncode, done.stderr.count("\n")) == (0, 1)
-    assert "is in workflow-controller-configmap-before-syntrial, and undeploy puts it back" in done.stderr
+    assert "is in workflow-controller-configmap-before-syntrial, and undeploy restores it" in done.stderr
     kept = (cluster.folder / "kept_words").read_text(encoding="utf-8").split("\0")
     assert {f"--from-literal=workflowDefaults={told}", "--from-literal=failedPodRestart="} <= {*kept}
     asked = cluster.asked()

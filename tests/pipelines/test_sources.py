@@ -33,7 +33,7 @@ DOWNLOADS = {
 def commands():
     """Every command of docs/data.md that runs a study, and the other studies as they are run without a word."""
     text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    said = re.findall(r"^python -m pipelines run (.*)$", text, re.MULTILINE)
+    said = re.findall(r"^syntrial run (.*)$", text, re.MULTILINE)
     assert len(said) >= 4
     return said + [f"--study studies/{name}.yaml" for name in ("smoke", "quick")]
 
