@@ -207,7 +207,7 @@ def boxes_once(data: str, folder: str) -> dict[str, float]:
         real = ingest(data=data, digest=now, name="images", side=32, classes=CLASSES, settings={})
         parts = split(images=real.outputs["images"], protocol="as_printed", settings=SHARES).outputs["parts"]
         pooled = pool(real=parts, settings=SHARES).outputs["images"]
-        tiny = {"width": 4, "latent": 8, "batch": 8, "collapse_below": 0}
+        tiny = {"width": 4, "batch": 8, "collapse_below": 0}
         trained = train_generator(images=parts, kind="simple", label=CLASSES[0], epochs=1, settings=tiny)
         synthesize(generator=trained.outputs["generator"], count=8)
         small = {"width": 4, "batch": 8}

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from syntrial.config import StudyConfig
 from syntrial.errors import ConfigError, TrainingError
 from syntrial.generators.settings import ARCHITECTURES, generator_config
 from syntrial.generators.trained import TrainedGenerator
+from syntrial.identity import meaning
 from syntrial.imageset import ImageSet, Row
 from syntrial.reporting.dashboard import generator_page
 from syntrial.synthesize import synthesize
@@ -21,6 +24,8 @@ from syntrial.train_generator import Task, Training, begin, learn, train_generat
 from syntrial.training import machine
 from syntrial.training.checkpoint import Checkpoints
 
+ROOT = Path(__file__).parents[2]
+GAN = ("dcgan", "losses", "settings")  # the files in which a GAN is known
 SETTINGS = {"architecture": "pixels", "batch": 8, "epochs": 8, "spread": 0.5}
 
 
@@ -166,3 +171,11 @@ def test_a_study_mixes_it_with_gans_and_each_heeds_what_it_has():
         StudyConfig.of({"generators": {"all": {"spred": 1}, "fitted": {"architecture": "pixels"}}})
     with pytest.raises(ConfigError, match=r"generators.fitted.spread is 0; input should be greater than 0"):
         StudyConfig.of({"generators": {"fitted": {"architecture": "pixels", "spread": 0}}})
+
+
+def test_what_is_a_gans_own_stands_in_a_gans_files_only():
+    own = re.compile(r"discriminator|latent|loss_[dg]\b|[dD]_(real|fake)")
+    files = [path for folder in ("src", "components", "pipelines") for path in (ROOT / folder).rglob("*.py")]
+    strangers = [path for path in files if path.parent.name != "generators" or path.stem not in GAN]
+    assert len(files) - len(strangers) == len(GAN)
+    assert not [path.name for path in strangers if own.search(meaning(path.read_text(encoding="utf-8")))]
