@@ -28,6 +28,7 @@ VERBS = (
     "synthesize",
     "pool",
     "train-classifier",
+    "score",
     "report",
     "export",
     "prune",
