@@ -359,7 +359,7 @@ MISTAKES = {
             "--held-out-images",
             "pool",
         ],
-        "raw is not a folder of scores",
+        "raw is not a folder of predictions",
     ),
     "an export of nothing": (["export", "raw", "new"], "raw is not an image set"),
     "somebody's folder in the way": (["export", "images", "raw"], "was not written by syntrial"),
