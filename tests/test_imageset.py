@@ -69,7 +69,7 @@ def test_a_pixel_that_was_changed_afterwards_is_found_and_named(folder):
     pixels = np.load(folder / "images-00000.npy")
     pixels[1, 0, 0] ^= 1
     np.save(folder / "images-00000.npy", pixels)
-    with pytest.raises(DataError, match="the pixels of 2 are not those"):
+    with pytest.raises(DataError, match="the pixels of 2 do not match the hash"):
         ImageSet.open(folder).verify()
 
 

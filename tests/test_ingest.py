@@ -248,7 +248,9 @@ def test_the_counts_of_everything_bad_add_up_to_the_files_found(tmp_path):
 
 @needs_bad
 def test_a_run_that_loses_too_many_files_stops_and_leaves_the_list(tmp_path):
-    with pytest.raises(DataError, match=r"files were held back or left out \(\d+%, more than .*truncated") as stopped:
+    with pytest.raises(
+        DataError, match=r"held back or left out: \d+ of \d+ files \(\d+%, more than .*truncated"
+    ) as stopped:
         run(BAD, tmp_path, ["xray"], max_left_out=0.1)
     listing = tmp_path / "out.ingest.csv"
     assert str(listing) in str(stopped.value) and "bomb" in listing.read_text(encoding="utf-8")

@@ -104,6 +104,13 @@ def test_a_box_says_when_it_starts_how_far_it_is_and_how_it_ended(folder: Path, 
     assert datetime.fromisoformat(end.time).utcoffset() == timedelta(0)
 
 
+@pytest.mark.parametrize(("total", "work"), [(0, "starts"), (1, "1 file"), (2, "2 files")])
+def test_the_first_line_names_the_work(total: int, work: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("ingest", total=total, unit="files"):
+        pass
+    assert capsys.readouterr().err.splitlines()[0] == f"ingest: {work}"
+
+
 def test_a_file_is_named_after_its_box_and_process(folder: Path) -> None:
     with Progress("train_classifier", total=1, protocol="held_out", label="Viral Pneumonia/COVID", seed=0):
         pass

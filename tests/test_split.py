@@ -224,7 +224,7 @@ def test_pictures_of_the_images_in_the_second_set_are_held_back_with_their_patie
         assert taken == {f"{label} ({number}).png" for label in CLASSES for number in (4, 5, 6)}  # 3 is of 2's patient
         word, sentence = images.about["external"]["warnings"]
         assert word == "a word of ingest"
-        assert re.search(r"are among the images .*: 6, such as normal \(0\)\.png \(normal/0\.png\)", sentence)
+        assert re.search(r"are among .* images: 6, such as normal \(0\)\.png \(normal/0\.png\)", sentence)
 
 
 def test_a_second_set_made_of_the_images_is_refused_by_name(tmp_path):
@@ -245,7 +245,7 @@ def test_a_patient_of_both_sets_is_refused_by_name_before_anything_trains(tmp_pa
 
 def test_a_second_set_of_another_size_is_refused(tmp_path):
     second = real_set(tmp_path / "second", 2, side=64)
-    with pytest.raises(DataError, match="has images of 64 px, and this study of 32"):
+    with pytest.raises(DataError, match="has images of 64 px; this study has 32 px"):
         split(real_set(tmp_path / "real", 20), tmp_path / "out", protocol="held_out", config=HALVES, external=second)
 
 
@@ -284,5 +284,5 @@ def test_damaged_pixels_are_not_divided(tmp_path):
     pixels = np.load(real / "images-00000.npy")
     pixels[0] = 255 - pixels[0]
     np.save(real / "images-00000.npy", pixels)
-    with pytest.raises(DataError, match=r"normal/0.png are not those"):
+    with pytest.raises(DataError, match=r"normal/0.png do not match the hash"):
         split(real, tmp_path / "out", protocol="as_printed", config=HALVES)

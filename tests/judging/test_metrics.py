@@ -170,7 +170,7 @@ def test_a_patient_with_images_of_both_labels_is_drawn_with_their_like():
 
 @pytest.mark.parametrize(("groups", "labels", "resamples"), [([1, 2], [0], 9), ([], [], 9), ([1, 2], [0, 1], 0)])
 def test_a_bootstrap_of_nothing_is_refused(groups, labels, resamples):
-    with pytest.raises(DegenerateError, match="a bootstrap needs"):
+    with pytest.raises(DegenerateError, match="it needs one or more of each"):
         metrics.resample_groups(groups, labels, resamples, np.random.default_rng(0))
 
 
@@ -193,15 +193,15 @@ def test_probabilities_of_a_single_precision_softmax_are_taken():
 
 FAULTS = {
     "has none of 2 images": ([[0.4, 0.6], [0.2, 0.8]], [1, 1]),
-    "they need a row an image": (np.zeros((0, 2)), np.zeros(0, int)),
+    "they need a row per image": (np.zeros((0, 2)), np.zeros(0, int)),
     "have shape \\(2,\\)": ([0.4, 0.6], [0, 1]),
     "two or more columns": ([[1.0], [1.0]], [0, 0]),
-    "1 of 2 rows of probabilities are not finite": ([[math.nan, 0.6], [0.2, 0.8]], [0, 1]),
+    "not finite in 1 of 2 rows": ([[math.nan, 0.6], [0.2, 0.8]], [0, 1]),
     "as low as -0.1": ([[-0.1, 1.1], [0.2, 0.8]], [0, 1]),
     "a row sums to 0.5 off 1": ([[0.7, 0.8], [0.2, 0.8]], [0, 1]),
     "labels run from 0 to 2; 2 columns allow 0 to 1": ([[0.4, 0.6], [0.2, 0.8]], [0, 2]),
     "labels run from -1": ([[0.4, 0.6], [0.2, 0.8]], [-1, 0]),
-    "2 whole numbers are needed": ([[0.4, 0.6], [0.2, 0.8]], [0]),
+    "whole numbers are needed, one for each of 2 rows": ([[0.4, 0.6], [0.2, 0.8]], [0]),
     "labels are float64": ([[0.4, 0.6], [0.2, 0.8]], [0.0, 1.0]),
 }
 

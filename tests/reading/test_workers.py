@@ -67,4 +67,4 @@ def test_a_process_that_was_ended_from_outside_is_said_in_one_sentence(running):
     for child in children:
         if alive(child):
             os.kill(child, signal.SIGKILL)
-    assert "DataError: a process that read images was ended" in parent.communicate(timeout=30)[1]
+    assert "DataError: a process that read images was killed" in parent.communicate(timeout=30)[1]

@@ -1,4 +1,4 @@
-"""What boxes tell the dashboard: finite, complete, and legible without anything from elsewhere."""
+"""What boxes show in the dashboard: finite, complete, and legible without other files."""
 
 import json
 import re
@@ -109,6 +109,12 @@ def test_a_page_needs_nothing_from_elsewhere(write, of, made, tmp_path):
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert not re.search(r"""(?:src|href)=["'](?!data:)|<script|nan|inf\b""", page)
     assert re.search("data:image/png;base64,|<polyline", page)
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 image ("), (2, "2 images (")])
+def test_a_page_of_a_single_image_does_not_speak_of_several(count, words, tmp_path):
+    images_page(real_set(tmp_path / "real", count, classes=["faces"]), tmp_path / "page.html")
+    assert words in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_the_page_of_a_generator_draws_every_number_that_was_written_down(made, tmp_path):
