@@ -12,7 +12,7 @@ from pipelines.cluster.runs import PATIENCE_S, Look, Runs
 from syntrial.errors import ConfigError, DataError
 from syntrial.reporting import table
 from syntrial.store.objects import ObjectStore
-from syntrial.store.uris import StorageError, place_of
+from syntrial.store.uris import Location, StorageError
 
 BOX, OUTPUT = "root.report", "report"  # the box that ends the graph, and its output with the results
 
@@ -35,7 +35,7 @@ def show_results(runs: Runs, look: Look, folder: str = "") -> None:
         _say("the report is that of an earlier run, which Kubeflow no longer knows; the dashboard shows it")
         return
     try:
-        store = ObjectStore(place_of(uri), PATIENCE_S)
+        store = ObjectStore(Location.of(uri), PATIENCE_S)
         results = json.loads(store.read_bytes("results.json"))
         print(table.text(results, width=min(160, max(100, shutil.get_terminal_size((120, 24)).columns))))
         if folder:

@@ -18,7 +18,7 @@ from pipelines.cluster.workflow import Box
 from pipelines.local.run import BROKEN
 from syntrial.errors import ConfigError
 from syntrial.store.objects import ObjectStore
-from syntrial.store.uris import StorageError, place_of
+from syntrial.store.uris import Location, StorageError
 
 RUNS = "/apis/v2beta1/runs"
 CACHE = "/apis/v1alpha1/tasks"  # what each box that ran has left in the engine's cache
@@ -156,7 +156,7 @@ class Runs:
         above, _, name = uri.rpartition("/")
         try:
             if not self._store_is_away:
-                return ObjectStore(place_of(above), PATIENCE_S).read_bytes(name).decode("utf-8", errors="replace")
+                return ObjectStore(Location.of(above), PATIENCE_S).read_bytes(name).decode("utf-8", errors="replace")
         except StorageError:
             self._store_is_away = True
         except (ConfigError, FileNotFoundError):

@@ -22,12 +22,12 @@ from pipelines.cluster.results import add_report, show_results
 from pipelines.cluster.runs import RUNS, Look, Runs, why_failed
 from pipelines.cluster.upload import brought
 from pipelines.counts import costed, counted
-from pipelines.flags import add_study, uris_of
+from pipelines.flags import add_study, locations_of, texts
 from syntrial import __version__
 from syntrial.config import StudyConfig, load_study
 from syntrial.errors import ConfigError
-from syntrial.store import token, transfer
-from syntrial.store.uris import StorageError
+from syntrial.store import token
+from syntrial.store.uris import NOWHERE, Location, StorageError
 
 PIPELINES = "/apis/v2beta1/pipelines"
 CHECKPOINTS = "minio://syntrial/checkpoints"  # where boxes keep them; SYNTRIAL_CHECKPOINT_URI names another place
@@ -87,7 +87,7 @@ def submit(flags: argparse.Namespace) -> int:
         kubeflow = connect(flags)
         begun = prepared(flags, Path(scratch))
         if flags.fresh:
-            token.begin(os.environ.get("SYNTRIAL_CHECKPOINT_URI") or CHECKPOINTS)
+            token.renew(Location.of(os.environ.get("SYNTRIAL_CHECKPOINT_URI") or CHECKPOINTS))
         run = begin(kubeflow, begun, flags.experiment or begun.study.name)
     name = run["display_name"]
     print(f"run {name} ({run['run_id']}) of pipeline code {begun.package.code}", file=sys.stderr)
@@ -101,9 +101,9 @@ def submit(flags: argparse.Namespace) -> int:
 def prepared(flags: argparse.Namespace, scratch: Path, dry: bool = False) -> Prepared:
     """The study of the flags, compiled, its local data in the store."""
     study, place = load_study(flags.study, flags.set), load_place(flags.place, flags.gpus)
-    uris = uris_of(flags, study)
-    counted(study, {name: "" if transfer.is_remote(uri or ".") else uri for name, uri in uris.items()})
-    return Prepared(study, place, compiled(study, place, brought(study, uris, scratch, dry), scratch))
+    locations = locations_of(flags, study)
+    counted(study, {name: NOWHERE if found.is_remote else found for name, found in locations.items()})
+    return Prepared(study, place, compiled(study, place, texts(brought(study, locations, scratch, dry)), scratch))
 
 
 def begin(kubeflow: Kubeflow, begun: Prepared, experiment: str) -> Json:
@@ -183,7 +183,7 @@ def _dry_run(flags: argparse.Namespace, scratch: Path) -> int:
     print(f"study {begun.study.name}: version {begun.package.code} of the pipeline {NAME}")
     spec = next(yaml.safe_load_all(begun.package.path.read_text(encoding="utf-8")))
     try:
-        counts = costed(begun.study, uris_of(flags, begun.study))
+        counts = costed(begun.study, locations_of(flags, begun.study))
     except (ConfigError, StorageError) as error:
         print(f"{pods(spec, begun.package.arguments)} pods, retries and what the cache serves apart")
         print(f"what else it costs cannot be said without counting the images: {error}", file=sys.stderr)

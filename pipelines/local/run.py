@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pipelines.counts import Counts, costed, counted
-from pipelines.flags import add_study, uris_of
+from pipelines.flags import add_study, locations_of, texts
 from pipelines.graph import arguments_of
 from pipelines.local.watch import AT_ONCE, Planned, needed_s, watch
 from pipelines.plan import box_threads, guessed, images_shown, measure, planned
 from syntrial.config import StudyConfig, load_study
 from syntrial.errors import ConfigError, DataError, SyntrialError
 from syntrial.reporting import table
-from syntrial.store import atomic, transfer
+from syntrial.store import atomic
+from syntrial.store.uris import Location
 
 BROKEN = re.compile(r"syntrial(?:\.\w+)*\.(?P<kind>\w+Error): (?P<sentence>.+)")
 # How a shell tells that a system ended a process, and how torch and Python tell that there is no memory.
@@ -48,20 +49,20 @@ def run(flags: argparse.Namespace) -> int:
     mend.
     """
     study = load_study(flags.study, flags.set)
-    uris = uris_of(flags, study)
+    locations = locations_of(flags, study)
     if flags.dry_run:
-        return _dry_run(study, costed(study, uris))
+        return _dry_run(study, costed(study, locations))
     if not flags.runs:
         raise ConfigError("--runs is empty; it names the folder where results and the cache are kept, such as runs")
     runs = Path(flags.runs).resolve()
-    _refuse_within(runs, uris)
-    counts = counted(study, uris)
+    _refuse_within(runs, locations)
+    counts = counted(study, locations)
     with _alone(runs / study.name), _in_store(runs / "store") as lock, atomic.told_when_full(runs):
         folder = _new_folder(runs / study.name)
         print(f"study {study.name}: {flags.data} -> {_short(folder)}", file=sys.stderr)
         request = {
             "study": study.model_dump(mode="json"),
-            "arguments": arguments_of(study, **uris),
+            "arguments": arguments_of(study, **texts(locations)),
             "store": str(runs / "store"),
         }
         atomic.write_json(folder / "run.json", request)
@@ -69,12 +70,12 @@ def run(flags: argparse.Namespace) -> int:
         return _finish(folder, runs / "store") if code == 0 else _explain(folder, runs / "store", code)
 
 
-def _refuse_within(runs: Path, uris: dict[str, str]) -> None:
+def _refuse_within(runs: Path, locations: dict[str, Location]) -> None:
     """Raises ConfigError where a run would write among the images that it reads."""
-    for flag, uri in uris.items():
-        if uri and not transfer.is_remote(uri) and runs.is_relative_to(uri):
+    for flag, location in locations.items():
+        if location and not location.is_remote and runs.is_relative_to(location.path):
             raise ConfigError(
-                f"--runs {runs} lies within --{flag} {uri}, where what a run writes would count as images; give a "
+                f"--runs {runs} lies within --{flag} {location}, where what a run writes would count as images; give a "
                 "folder outside of it"
             )
 

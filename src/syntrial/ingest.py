@@ -33,6 +33,7 @@ from syntrial.reading.spool import Spool
 from syntrial.reading.twins import settle
 from syntrial.reading.workers import take_all
 from syntrial.store import atomic, transfer
+from syntrial.store.uris import Location
 
 IMAGES = "images"  # the set that a study divides; what others are called goes before their groups
 TABLE = "ingest.csv"
@@ -68,7 +69,7 @@ def ingest(
         DataError: a source that cannot be read, a class without a file, no usable image, or a larger share of files
             lost than `config.max_left_out`; a list of all files is then beside `out`.
     """
-    out = Path(out)
+    out, location = Path(out), Location.given(data)
     out.parent.mkdir(parents=True, exist_ok=True)
     listing = out.with_name(f"{out.name}.{TABLE}")
     salt = salt or os.environ.get("SYNTRIAL_SALT", "")
@@ -77,12 +78,12 @@ def ingest(
         Spool(Path(scratch) / "squares", side) as squares,
         atomic.new_folder(out) as draft,
     ):
-        found = _found(data, classes, config, Path(scratch))
+        found = _found(location, classes, config, Path(scratch))
         with Progress("ingest", len(found.wanted), unit="files", kind=name, label=f"{side}px") as progress:
             taken = take_all(found.store, found.wanted, side, config, salt)
             records = _records(found, taken, squares, config, progress, name)
         settle(records, squares, config.near_duplicate_bits)
-        if data:
+        if location:
             ledger.refuse_losses(records, config, listing)
         facts = {"name": PurePosixPath(str(data)).name or name, **ledger.facts(records, found.layout, side)}
         facts["warnings"] = found.warnings + ledger.doubts(records, classes, side, salt)
@@ -94,12 +95,12 @@ def ingest(
     return _numbers(facts)
 
 
-def _found(data: str | Path, classes: list[str], config: IngestConfig, scratch: Path) -> Found:
-    if not str(data):
+def _found(location: Location, classes: list[str], config: IngestConfig, scratch: Path) -> Found:
+    if not location:
         return Found("none", Store(Path()), [], [])
-    source = transfer.fetch(data, scratch)
-    if transfer.is_remote(data) and is_manifest(source):
-        raise DataError(f"{data} is a manifest alone; give the prefix it lies under, and call it manifest.csv")
+    source = transfer.fetch(location, scratch)
+    if location.is_remote and is_manifest(source):
+        raise DataError(f"{location} is a manifest alone; give the prefix it lies under, and call it manifest.csv")
     return find(source, classes, config, scratch)
 
 

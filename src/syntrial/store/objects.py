@@ -35,7 +35,17 @@ from urllib3.exceptions import HTTPError, SSLError
 
 from syntrial.errors import ConfigError, DataError, SyntrialError
 from syntrial.store import atomic
-from syntrial.store.uris import KEYS, Entry, Place, StorageError, endpoint_of, keys_of, parts_of, region_of, seconds_of
+from syntrial.store.uris import (
+    KEYS,
+    Entry,
+    Location,
+    StorageError,
+    endpoint_of,
+    keys_of,
+    parts_of,
+    region_of,
+    seconds_of,
+)
 
 A = TypeVar("A")
 
@@ -73,30 +83,30 @@ class ObjectStore:
         DataError: from any method, an object that stays damaged, or changed while it was read.
     """
 
-    def __init__(self, place: Place, patience_s: float | None = None) -> None:
-        self.place = place
+    def __init__(self, location: Location, patience_s: float | None = None) -> None:
+        self.location = location
         self.patience_s = seconds_of("SYNTRIAL_STORAGE_PATIENCE_S", PATIENCE_S) if patience_s is None else patience_s
-        self.host, secure = endpoint_of(place.scheme)
-        access, secret, token = keys_of(place.scheme)
+        self.host, secure = endpoint_of(location.scheme)
+        access, secret, token = keys_of(location.scheme)
         try:
-            check_bucket_name(place.bucket)
+            check_bucket_name(location.bucket)
             self._client = Minio(
                 self.host,
                 access,
                 secret,
                 token,
                 secure,
-                region=region_of(place.scheme),
+                region=region_of(location.scheme),
                 http_client=_connections(secure),
             )
         except ValueError as error:
-            raise ConfigError(f"{place} cannot be used: {error}") from None
-        self._prefix = place.key.strip("/") + "/" if place.key else ""
+            raise ConfigError(f"{location} cannot be used: {error}") from None
+        self._prefix = location.key.strip("/") + "/" if location.key else ""
         self._abandoned = threading.Event()
         self._told = False
 
     def __repr__(self) -> str:
-        return f"ObjectStore({str(self.place)!r})"
+        return f"ObjectStore({str(self.location)!r})"
 
     def entries(self) -> Iterator[Entry]:
         """All below the prefix, by key, as S3 sorts them, without what browsers of buckets store for empty folders."""
@@ -110,7 +120,7 @@ class ObjectStore:
 
     def find(self, name: str) -> Entry | None:
         """One object, or None where it is not there."""
-        stat = functools.partial(self._client.stat_object, self.place.bucket, self._key(name))
+        stat = functools.partial(self._client.stat_object, self.location.bucket, self._key(name))
         try:
             return _entry(self._patiently(stat, name), self._prefix)
         except FileNotFoundError:
@@ -119,14 +129,14 @@ class ObjectStore:
     def read_bytes(self, name: str) -> bytes:
         """A whole object, in memory."""
         content = io.BytesIO()
-        self._receive(_Transfer(self.place.bucket, self._key(name), content), name)
+        self._receive(_Transfer(self.location.bucket, self._key(name), content), name)
         return content.getvalue()
 
     def get(self, entry: Entry, path: Path) -> None:
         """An object into a file, whole or not at all, never whole in memory; the file has the object's time."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic.new_file(path, durable=False) as file:  # a file lost in a power cut is missed and fetched again
-            transfer = _Transfer(self.place.bucket, self._key(entry.name), file, entry.etag, entry.size_bytes)
+            transfer = _Transfer(self.location.bucket, self._key(entry.name), file, entry.etag, entry.size_bytes)
             self._receive(transfer, entry.name)
             file.flush()
             os.utime(file.fileno(), (entry.modified_s, entry.modified_s))
@@ -145,7 +155,7 @@ class ObjectStore:
 
     def delete(self, name: str) -> None:
         """Nothing happens when it is not there."""
-        self._patiently(functools.partial(self._client.remove_object, self.place.bucket, self._key(name)), name)
+        self._patiently(functools.partial(self._client.remove_object, self.location.bucket, self._key(name)), name)
 
     def abandon(self) -> None:
         """Whatever is under way in other threads ends at its next step."""
@@ -155,14 +165,14 @@ class ObjectStore:
         return self._prefix + "/".join(parts_of(name))
 
     def _page(self, after: str | None) -> list[Object]:
-        listing = self._client.list_objects(self.place.bucket, self._prefix, recursive=True, start_after=after)
+        listing = self._client.list_objects(self.location.bucket, self._prefix, recursive=True, start_after=after)
         return list(itertools.islice(listing, PAGE))
 
     def _receive(self, transfer: _Transfer, what: str) -> None:
         self._patiently(lambda: transfer.go_on(self._client, self._abandoned.is_set), what, transfer.file.tell)
 
     def _send(self, name: str, file: BinaryIO, size_bytes: int, md5: str) -> None:
-        key, bucket = self._key(name), self.place.bucket
+        key, bucket = self._key(name), self.location.bucket
         part_bytes = max(PART_BYTES, -(-size_bytes // 10_000))  # S3 allows 10,000 parts
 
         def attempt() -> None:
@@ -194,7 +204,7 @@ class ObjectStore:
                 if not trouble:
                     raise self._explained(error, what) from None
             if damaged == DAMAGED_TRIES:
-                raise DataError(f"{what} of {self.place} arrived damaged {damaged} times; store it again")
+                raise DataError(f"{what} of {self.location} arrived damaged {damaged} times; store it again")
             if silent_since_s is None or progress() > reached:
                 silent_since_s, reached, pause_s = time.monotonic(), progress(), FIRST_PAUSE_S
             self._wait(trouble, pause_s, time.monotonic() - silent_since_s)
@@ -204,18 +214,18 @@ class ObjectStore:
         left_s = self.patience_s - silent_s
         if left_s <= 0:
             waited = f" since {self.patience_s:g} s" if self.patience_s else ""
-            raise StorageError(f"{self.host} {trouble}{waited} ({self.place}); is it running, and reachable?")
+            raise StorageError(f"{self.host} {trouble}{waited} ({self.location}); is it running, and reachable?")
         if silent_s > QUIET_S and not self._told:
             self._told = True
             log.warning("%s %s; trying for %.0f s more", self.host, trouble, left_s)
         # Scattered, so that many workers do not come back at once; by the system's randomness, so no seed is touched.
         if self._abandoned.wait(min(left_s, pause_s * random.SystemRandom().uniform(0.5, 1))):
-            raise StorageError(f"{self.place}: given up")
+            raise StorageError(f"{self.location}: given up")
 
     def _explained(self, error: Exception, what: str) -> Exception:
         """What a person can do about an error that waiting does not cure; the error itself if no server is at fault."""
         if isinstance(error, SSLError):
-            plain = "; a server without TLS needs MINIO_SECURE=false" if self.place.scheme == "minio" else ""
+            plain = "; a server without TLS needs MINIO_SECURE=false" if self.location.scheme == "minio" else ""
             return StorageError(f"no trusted, encrypted connection to {self.host} is possible{plain}")
         if isinstance(error, SyntrialError):
             return error
@@ -226,14 +236,14 @@ class ObjectStore:
         if not isinstance(error, S3Error):
             return error
         if error.code == "NoSuchKey":
-            return FileNotFoundError(errno.ENOENT, f"not in {self.place}", what)
+            return FileNotFoundError(errno.ENOENT, f"not in {self.location}", what)
         if error.code == "NoSuchBucket":
-            return StorageError(f"{self.host} has no bucket {self.place.bucket!r}; create it, or correct the URI")
+            return StorageError(f"{self.host} has no bucket {self.location.bucket!r}; create it, or correct the URI")
         if error.code == "PreconditionFailed":
-            return DataError(f"{what} of {self.place} changed while it was fetched; start again")
-        refused = f"{self.host} refuses {what} of {self.place} ({error.code})"
+            return DataError(f"{what} of {self.location} changed while it was fetched; start again")
+        refused = f"{self.host} refuses {what} of {self.location} ({error.code})"
         if error.code in DENIED:
-            keys = KEYS[self.place.scheme]
+            keys = KEYS[self.location.scheme]
             return StorageError(f"{refused}; check {' and '.join(keys)}, which {_are_set(keys)}")
         return StorageError(refused)
 

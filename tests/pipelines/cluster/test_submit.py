@@ -20,7 +20,8 @@ from pipelines.cluster.client import connect
 from pipelines.cluster.runs import Runs
 from syntrial.errors import DataError
 from syntrial.reporting import table
-from syntrial.store.token import generation
+from syntrial.store import token
+from syntrial.store.uris import Location
 from tests.fake_scores import results_in
 
 STUDY = ("--study", str(SMOKE), *TINY, "--gpus", "0")
@@ -69,11 +70,11 @@ def test_a_run_gets_the_code_the_arguments_and_the_account(kubeflow, data, capsy
     assert (experiment["display_name"], run.made["display_name"].rpartition("-")[0][:4]) == ("tiny", "tiny")
 
 
-def test_fresh_begins_a_new_generation_of_the_store_before_the_run(kubeflow, data):
-    seen = [generation("minio://syntrial/checkpoints")]
+def test_fresh_writes_a_new_token_into_the_store_before_the_run(kubeflow, data):
+    seen = [token.read(Location.of("minio://syntrial/checkpoints"))]
     for words in ((), ("--fresh",)):
         assert main(["submit", *STUDY, *data, *words]) == 0
-        seen.append(generation("minio://syntrial/checkpoints"))
+        seen.append(token.read(Location.of("minio://syntrial/checkpoints")))
     assert seen[0] == seen[1] != seen[2]
 
 
