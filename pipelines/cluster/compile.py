@@ -1,4 +1,4 @@
-"""`python -m pipelines compile`: a study as a package that any Kubeflow Pipelines 2 takes."""
+"""`syntrial compile`: a study as a package that any Kubeflow Pipelines 2 takes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pipelines.cluster.containers import refuse_without_clone
 from pipelines.cluster.package import compiled
 from pipelines.cluster.place import add_place, load_place
 from pipelines.flags import add_study, locations_of, texts
@@ -28,6 +29,7 @@ def add_to(commands: Any) -> None:
 
 def compile_study(flags: argparse.Namespace) -> int:
     """Writes the package, whole or not at all."""
+    refuse_without_clone()
     study = load_study(flags.study, flags.set)
     target = Path(flags.output or f"{study.name}.yaml")
     with tempfile.TemporaryDirectory() as scratch:

@@ -45,7 +45,7 @@ def show_results(runs: Runs, look: Look, folder: str = "") -> None:
         if folder:
             raise StorageError(f"the report in {uri} cannot be brought here: {why}") from None
         _say(f"the table cannot be read from here: {why}")
-    brings = f"python -m pipelines status {look.run['display_name']} --report FOLDER brings it here"
+    brings = f"syntrial status {look.run['display_name']} --report FOLDER brings it here"
     _say(f"{folder}/report.html has the whole report" if folder else f"the whole report is in {uri}; {brings}")
 
 

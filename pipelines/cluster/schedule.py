@@ -1,4 +1,4 @@
-"""`python -m pipelines schedule`: a study again and again on a cluster. A schedule's name is its identity."""
+"""`syntrial schedule`: a study again and again on a cluster. A schedule's name is its identity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m pipelines status` and `cancel`: what runs on a cluster, and an end to it."""
+"""`syntrial status` and `cancel`: what runs on a cluster, and an end to it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def status(flags: argparse.Namespace) -> int:
         experiment = kubeflow.experiment(flags.experiment) if flags.experiment else ""
         pipeline = pipeline_id(kubeflow)
         if not pipeline:
-            raise KubeflowError("nothing has been submitted to this Kubeflow yet; python -m pipelines submit does it")
+            raise KubeflowError("nothing has been submitted to this Kubeflow yet; syntrial submit does it")
         _show_runs(runs, experiment, pipeline)
         return 0
     look = runs.look(runs.find(flags.run)["run_id"])

@@ -1,4 +1,4 @@
-"""`python -m pipelines submit`: a study on a cluster, through the same graph that runs here."""
+"""`syntrial submit`: a study on a cluster, through the same graph that runs here."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from pipelines.cluster.client import Json, Kubeflow, TakenError, add_kubeflow, connect, segment
+from pipelines.cluster.containers import refuse_without_clone
 from pipelines.cluster.cost import pods, told
 from pipelines.cluster.follow import follow
 from pipelines.cluster.package import NAME, Compiled, compiled
@@ -92,7 +93,7 @@ def submit(flags: argparse.Namespace) -> int:
     name = run["display_name"]
     print(f"run {name} ({run['run_id']}) of pipeline code {begun.package.code}", file=sys.stderr)
     if not flags.wait:
-        print(f"python -m pipelines status {name} looks at it", file=sys.stderr)
+        print(f"syntrial status {name} looks at it", file=sys.stderr)
         print(run["run_id"])
         return 0
     return wait(Runs(kubeflow), run, flags.every, flags.report)
@@ -100,6 +101,7 @@ def submit(flags: argparse.Namespace) -> int:
 
 def prepared(flags: argparse.Namespace, scratch: Path, dry: bool = False) -> Prepared:
     """The study of the flags, compiled, its local data in the store."""
+    refuse_without_clone()
     study, place = load_study(flags.study, flags.set), load_place(flags.place, flags.gpus)
     locations = locations_of(flags, study)
     counted(study, {name: NOWHERE if found.is_remote else found for name, found in locations.items()})
@@ -150,9 +152,7 @@ def wait(runs: Runs, run: Json, every_s: float, report: str = "") -> int:
     try:
         look = follow(runs, run["run_id"], sys.stderr, every_s)
     except KeyboardInterrupt:
-        print(
-            f"\nthe run goes on; python -m pipelines status {name} looks at it, cancel {name} ends it", file=sys.stderr
-        )
+        print(f"\nthe run goes on; syntrial status {name} looks at it, cancel {name} ends it", file=sys.stderr)
         return 130
     return ended(runs, look, report)
 

@@ -1,4 +1,4 @@
-"""`python -m pipelines run`: a whole study on this machine, through the same graph that a cluster runs."""
+"""`syntrial run`: a whole study on this machine, through the same graph that a cluster runs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+import pipelines
+import syntrial
 from pipelines.counts import Counts, costed, counted
 from pipelines.flags import add_study, locations_of, texts
 from pipelines.graph import arguments_of
@@ -45,7 +48,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(flags: argparse.Namespace) -> int:
-    """Runs a study, or says what it would cost. Returns the exit code; raises SyntrialError for what a person can
+    """Runs a study, or prints what it would cost. Returns the exit code; raises SyntrialError for what a person can
     mend.
     """
     study = load_study(flags.study, flags.set)
@@ -81,14 +84,15 @@ def _refuse_within(runs: Path, locations: dict[str, Location]) -> None:
 
 
 def _engine(folder: Path, store: Path, plan: list[Planned], lock: int) -> int:
-    """Exit code of the process that runs the graph. It holds the open lock as well, should it live longer than this."""
+    """Exit code of the process that runs the graph. It holds the open lock too, in case it outlives this process."""
     environment = {
         "SYNTRIAL_CHECKPOINTS": str(store / "checkpoints"),
         **os.environ,
         "SYNTRIAL_THREADS": box_threads(),
         "OPENBLAS_NUM_THREADS": "1",  # a process without threads can be copied, which is how ingest gets its workers
         "SYNTRIAL_PROGRESS": str(folder / "progress"),
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH", "")])),
+        "PYTHONSAFEPATH": "1",  # whatever lies in the folder that the run is started in
+        "PYTHONPATH": _import_path(),
     }
     command = [sys.executable, "-m", "pipelines.local.engine", str(folder)]
     with (
@@ -106,6 +110,13 @@ def _engine(folder: Path, store: Path, plan: list[Planned], lock: int) -> int:
             pass_fds=(lock,),
         ) as engine:
             return watch(folder / "progress", engine, plan)
+
+
+def _import_path() -> str:
+    """By which the engine and its boxes import the packages that this process did; installed ones are found anyway."""
+    folders = dict.fromkeys(str(Path(package.__path__[0]).parent) for package in (pipelines, syntrial))
+    folders.pop(sysconfig.get_path("purelib"), None)
+    return os.pathsep.join(filter(None, [*folders, os.environ.get("PYTHONPATH", "")]))
 
 
 def _finish(folder: Path, store: Path) -> int:
