@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from pipelines.cluster.runs import PATIENCE_S, Look, Runs
+from pipelines.cluster.remote import PATIENCE_S, Look, RemoteRuns
 from syntrial.errors import ConfigError, DataError
 from syntrial.reporting import table
 from syntrial.store.objects import ObjectStore
@@ -22,7 +22,7 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", default="", metavar="FOLDER", help="bring the whole report into this folder")
 
 
-def show_results(runs: Runs, look: Look, folder: str = "") -> None:
+def show_results(runs: RemoteRuns, look: Look, folder: str = "") -> None:
     """Prints the table; brings the whole report into `folder` where one is named.
 
     Where the store is out of reach, says where the report lies.

@@ -19,8 +19,8 @@ from pipelines.cluster.cost import pods, told
 from pipelines.cluster.follow import follow
 from pipelines.cluster.package import NAME, Compiled, compiled
 from pipelines.cluster.place import Place, add_place, load_place
+from pipelines.cluster.remote import RUNS, Look, RemoteRuns, why_failed
 from pipelines.cluster.results import add_report, show_results
-from pipelines.cluster.runs import RUNS, Look, Runs, why_failed
 from pipelines.cluster.upload import brought
 from pipelines.counts import costed, counted
 from pipelines.flags import add_study, locations_of, texts
@@ -96,7 +96,7 @@ def submit(flags: argparse.Namespace) -> int:
         print(f"syntrial status {name} looks at it", file=sys.stderr)
         print(run["run_id"])
         return 0
-    return wait(Runs(kubeflow), run, flags.every, flags.report)
+    return wait(RemoteRuns(kubeflow), run, flags.every, flags.report)
 
 
 def prepared(flags: argparse.Namespace, scratch: Path, dry: bool = False) -> Prepared:
@@ -146,7 +146,7 @@ def pipeline_id(kubeflow: Kubeflow) -> str:
     return str(found[0]["pipeline_id"]) if found else ""
 
 
-def wait(runs: Runs, run: Json, every_s: float, report: str = "") -> int:
+def wait(runs: RemoteRuns, run: Json, every_s: float, report: str = "") -> int:
     """Shows a run until it is over, and how it ended. Returns the exit code."""
     name = run["display_name"]
     try:
@@ -157,7 +157,7 @@ def wait(runs: Runs, run: Json, every_s: float, report: str = "") -> int:
     return ended(runs, look, report)
 
 
-def ended(runs: Runs, look: Look, report: str = "") -> int:
+def ended(runs: RemoteRuns, look: Look, report: str = "") -> int:
     """Says how a run ended: its table, or what failed and why. Returns the exit code."""
     if look.state == "SUCCEEDED":
         show_results(runs, look, report)

@@ -11,48 +11,20 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from syntrial import __version__
-from syntrial.errors import ConfigError, DataError, SyntrialError
-from syntrial.store import atomic
+from syntrial import __version__, commandline
+from syntrial.commandline import Flags, Group, Parser
+from syntrial.errors import DataError
 
 if TYPE_CHECKING:
     from syntrial.config import StudyConfig
 
-Flags = argparse.Namespace
 Numbers = dict[str, float]
-
-# What the light image leaves out.
-HEAVY = ("torch", "safetensors")
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports an unknown word as it does any other mistake of a person: one sentence, no page of usage."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises ConfigError."""
-        raise ConfigError(f"{message}; {self.prog} --help lists what there is")
-
-
-class Group:
-    """Commands listed under a heading of their own in the help, which argparse has for flags only."""
-
-    def __init__(self, heading: str, subparsers: Any) -> None:
-        self.heading, self._subparsers = heading, subparsers
-        self.commands: dict[str, str] = {}  # name -> what it does
-
-    def add_parser(self, name: str, help: str, **more: Any) -> Any:
-        """As the method of argparse's subparsers."""
-        self.commands[name] = help
-        return self._subparsers.add_parser(name, **more)
-
-    def __str__(self) -> str:
-        return "\n".join([f"{self.heading}:", *(f"  {name:18}{what}" for name, what in self.commands.items())])
 
 
 def main(words: list[str] | None = None, commands: Iterable[Callable[[Group], None]] = ()) -> int:
-    """Runs the command that the words name. Only what is asked for goes to stdout.
+    """Runs a verb or a command. Only what is asked for goes to stdout.
 
     Args:
         words: the command line, sys.argv's unless given.
@@ -61,32 +33,10 @@ def main(words: list[str] | None = None, commands: Iterable[Callable[[Group], No
     Returns:
         Exit code: 0 when all went well, 2 for what a person can mend, 1 for a run that failed, 130 after Ctrl-C.
     """
-    flags = Flags(verb="syntrial", stopped="")
-    try:
-        parser(commands).parse_args(words, flags)
-        code: int = flags.command(flags)
-        sys.stdout.flush()
-        return code
-    except SyntrialError as error:
-        return _mistake(str(error))
-    except ModuleNotFoundError as error:
-        if error.name not in HEAVY:
-            raise
-        return _mistake(f"{flags.verb} needs {error.name}, which is not installed; pip install {error.name} brings it")
-    except BrokenPipeError:  # whoever read this, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        if error.filename is None and error.errno not in atomic.FULL:
-            raise
-        return _mistake(": ".join(filter(None, (error.filename, error.strerror))))
-    except KeyboardInterrupt:
-        print("; ".join(filter(None, ("stopped", flags.stopped))), file=sys.stderr)
-        return 130
+    return commandline.run(_parser(commands), words)
 
 
-def parser(commands: Iterable[Callable[[Group], None]] = ()) -> Parser:
-    """Of the verbs, and of the commands that `main` describes."""
+def _parser(commands: Iterable[Callable[[Group], None]]) -> Parser:
     whole = Parser(
         prog="syntrial",
         description="A controlled trial for synthetic training images",
@@ -295,7 +245,12 @@ def _run_export(flags: Flags) -> Numbers:
 def _buckets(verbs: Group) -> None:
     parser = _add(verbs, "buckets", "make an object store's buckets and the rules that keep them clean", _run_buckets)
     parser.add_argument("uris", nargs="+", metavar="BUCKET", help="minio://BUCKET or s3://BUCKET")
-    parser.add_argument("--checkpoint-days", type=_days, default=30, help="until one is deleted (default: %(default)s)")
+    parser.add_argument(
+        "--checkpoint-days",
+        type=_days,
+        default=30,
+        help="until one is deleted (default: %(default)s)",
+    )
     parser.set_defaults(stopped="the same command makes the rest")
 
 
@@ -308,7 +263,11 @@ def _run_buckets(flags: Flags) -> Numbers:
 def _prune(verbs: Group) -> None:
     parser = _add(verbs, "prune", "remove the checkpoints of work that was not continued", _run_prune)
     parser.add_argument(
-        "--older-than-days", type=_days, required=True, metavar="DAYS", help="since the work's last checkpoint"
+        "--older-than-days",
+        type=_days,
+        required=True,
+        metavar="DAYS",
+        help="since the work's last checkpoint",
     )
     parser.add_argument(
         "--folder", type=Path, help="of all checkpoints, such as runs/store/checkpoints (default: SYNTRIAL_CHECKPOINTS)"
@@ -331,16 +290,16 @@ def _study(flags: Flags, **given: Any) -> StudyConfig:
     return load_study(flags.study, [*flags.set, *own])
 
 
-def _px(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 4096:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of px from 1 to 4096")
-    return int(text)
+def _number_of(unit: str, most: int) -> Callable[[str], int]:
+    def parsed(text: str) -> int:
+        if not text.isdecimal() or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number of {unit} from 1 to {most}")
+        return int(text)
+
+    return parsed
 
 
-def _days(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 3650:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of days from 1 to 3650")
-    return int(text)
+_px, _days = _number_of("px", 4096), _number_of("days", 3650)
 
 
 def _followed(out: str) -> Path:
@@ -396,11 +355,6 @@ VERBS: dict[str, Callable[[Group], None]] = {
 
 def _figure(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else f"{value:.6g}"
-
-
-def _mistake(sentence: str) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

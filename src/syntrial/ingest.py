@@ -24,7 +24,7 @@ from syntrial.errors import DataError
 from syntrial.imageset import Row, Writer
 from syntrial.progress import Progress
 from syntrial.reading import ledger
-from syntrial.reading.archives import Store
+from syntrial.reading.archives import FileSource
 from syntrial.reading.candidates import ASIDE, DOCUMENTS, Candidate
 from syntrial.reading.decode import Taken
 from syntrial.reading.layouts import Found, find, is_manifest
@@ -80,7 +80,7 @@ def ingest(
     ):
         found = _found(location, classes, config, Path(scratch))
         with Progress("ingest", len(found.wanted), unit="files", kind=name, label=f"{side}px") as progress:
-            taken = take_all(found.store, found.wanted, side, config, salt)
+            taken = take_all(found.origin, found.wanted, side, config, salt)
             records = _records(found, taken, squares, config, progress, name)
         settle(records, squares, config.near_duplicate_bits)
         if location:
@@ -97,7 +97,7 @@ def ingest(
 
 def _found(location: Location, classes: list[str], config: IngestConfig, scratch: Path) -> Found:
     if not location:
-        return Found("none", Store(Path()), [], [])
+        return Found("none", FileSource(Path()), [], [])
     source = transfer.fetch(location, scratch)
     if location.is_remote and is_manifest(source):
         raise DataError(f"{location} is a manifest alone; give the prefix it lies under, and call it manifest.csv")

@@ -8,7 +8,6 @@ a customer's key, have other etags; of them only the size is known.
 
 from __future__ import annotations
 
-import errno
 import functools
 import hashlib
 import io
@@ -23,20 +22,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, TypeVar
-from xml.etree.ElementTree import ParseError
 
 import certifi
 import urllib3
 from minio import Minio
 from minio.datatypes import Object
-from minio.error import InvalidResponseError, S3Error, ServerError
 from minio.helpers import check_bucket_name
-from urllib3.exceptions import HTTPError, SSLError
 
-from syntrial.errors import ConfigError, DataError, SyntrialError
+from syntrial.errors import ConfigError, DataError
 from syntrial.store import atomic
+from syntrial.store.trouble import DamagedError, explained, passing
 from syntrial.store.uris import (
-    KEYS,
     Entry,
     Location,
     StorageError,
@@ -57,16 +53,6 @@ PATIENCE_S = 120.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 8.0
 QUIET_S = 2.0  # of an outage before a person is told
 DAMAGED_TRIES = 4  # times the same object may arrive damaged
-BUSY = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted"}
-DENIED = {
-    "AccessDenied",
-    "ExpiredToken",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "InvalidTokenId",
-    "SignatureDoesNotMatch",
-}
-
 log = logging.getLogger(__name__)
 
 
@@ -183,7 +169,7 @@ class ObjectStore:
             else:
                 intact = self._client.stat_object(bucket, key).size == size_bytes
             if not intact:
-                raise _DamagedError
+                raise DamagedError
 
         self._patiently(attempt, name)
 
@@ -199,10 +185,10 @@ class ObjectStore:
                 self._told = False
                 return result
             except Exception as error:
-                damaged += isinstance(error, _DamagedError)
-                trouble = _passing(error)
+                damaged += isinstance(error, DamagedError)
+                trouble = passing(error)
                 if not trouble:
-                    raise self._explained(error, what) from None
+                    raise explained(error, what, self.host, self.location) from None
             if damaged == DAMAGED_TRIES:
                 raise DataError(f"{what} of {self.location} arrived damaged {damaged} times; store it again")
             if silent_since_s is None or progress() > reached:
@@ -222,35 +208,6 @@ class ObjectStore:
         if self._abandoned.wait(min(left_s, pause_s * random.SystemRandom().uniform(0.5, 1))):
             raise StorageError(f"{self.location}: given up")
 
-    def _explained(self, error: Exception, what: str) -> Exception:
-        """What a person can do about an error that waiting does not cure; the error itself if no server is at fault."""
-        if isinstance(error, SSLError):
-            plain = "; a server without TLS needs MINIO_SECURE=false" if self.location.scheme == "minio" else ""
-            return StorageError(f"no trusted, encrypted connection to {self.host} is possible{plain}")
-        if isinstance(error, SyntrialError):
-            return error
-        if isinstance(error, InvalidResponseError | ServerError | ParseError | ValueError):
-            return StorageError(
-                f"{self.host} does not answer as an object store does; is that the right address and port?"
-            )
-        if not isinstance(error, S3Error):
-            return error
-        if error.code == "NoSuchKey":
-            return FileNotFoundError(errno.ENOENT, f"not in {self.location}", what)
-        if error.code == "NoSuchBucket":
-            return StorageError(f"{self.host} has no bucket {self.location.bucket!r}; create it, or correct the URI")
-        if error.code == "PreconditionFailed":
-            return DataError(f"{what} of {self.location} changed while it was fetched; start again")
-        refused = f"{self.host} refuses {what} of {self.location} ({error.code})"
-        if error.code in DENIED:
-            keys = KEYS[self.location.scheme]
-            return StorageError(f"{refused}; check {' and '.join(keys)}, which {_are_set(keys)}")
-        return StorageError(refused)
-
-
-class _DamagedError(Exception):
-    """What arrived is not what was sent."""
-
 
 class _Transfer:
     """An object on its way into a file. It goes on where a broken connection left it, if the object is the same."""
@@ -260,7 +217,7 @@ class _Transfer:
         self._restart()
 
     def go_on(self, client: Minio, is_abandoned: Callable[[], bool]) -> None:
-        """What is missing. Raises _DamagedError when the whole is not as announced; the next call starts anew."""
+        """What is missing. Raises DamagedError when the whole is not as announced; the next call starts anew."""
         same: dict[str, str | list[str] | tuple[str]] = {"If-Match": f'"{self.etag}"'} if self.etag else {}
         response = client.get_object(self.bucket, self.key, offset=self.file.tell(), request_headers=same)
         try:
@@ -277,7 +234,7 @@ class _Transfer:
             response.release_conn()
         if not self._is_intact(response.headers):
             self._restart()
-            raise _DamagedError
+            raise DamagedError
 
     def _is_intact(self, headers: Mapping[str, str]) -> bool:
         if self.size_bytes not in (None, self.file.tell()):
@@ -301,35 +258,10 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _passing(error: Exception) -> str:
-    """What the trouble is, when it may pass by itself; "" when waiting does not help."""
-    if isinstance(error, _DamagedError):
-        return "sends damaged data"
-    if isinstance(error, S3Error | ServerError | InvalidResponseError):
-        code = error.code if isinstance(error, S3Error) else None
-        status = _status(error)
-        return f"answers {status} {code or ''}".strip() if status >= 500 or status == 429 or code in BUSY else ""
-    if isinstance(error, SSLError) and re.search("CERTIFICATE|WRONG_VERSION|RECORD|PROTOCOL", str(error).upper()):
-        return ""
-    if isinstance(error, HTTPError | ConnectionError | TimeoutError):
-        return f"does not answer ({getattr(error.__cause__, 'strerror', None) or type(error).__name__})"
-    return ""
-
-
-def _status(error: S3Error | ServerError | InvalidResponseError) -> int:
-    if isinstance(error, S3Error):
-        return error.response.status
-    return error.status_code if isinstance(error, ServerError) else error._code
-
-
 def _is_sealed(headers: Mapping[str, str]) -> bool:
     """Whether the object is encrypted with a customer's key, so that its etag says nothing about its content."""
     by_service = headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
     return by_service or "x-amz-server-side-encryption-customer-algorithm" in headers
-
-
-def _are_set(keys: tuple[str, str]) -> str:
-    return "are set" if os.environ.get(keys[0]) else "are not set"
 
 
 def _key(found: Object) -> str:

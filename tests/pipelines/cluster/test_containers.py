@@ -44,7 +44,7 @@ def names(root: Path) -> dict[str, str]:
         ("src/syntrial/report.py", {"report", COMMAND}),
         ("src/syntrial/split.py", {"split", COMMAND}),
         ("src/syntrial/train_classifier.py", {"train_classifier", COMMAND}),
-        ("src/syntrial/adam.py", {"train_generator", "train_classifier", COMMAND}),
+        ("src/syntrial/training/adam.py", {"train_generator", "train_classifier", COMMAND}),
         ("src/syntrial/cli.py", {COMMAND}),
         ("images/Dockerfile", {*BOXES, COMMAND}),
         ("images/light.lock", {*BOXES, COMMAND}),

@@ -17,7 +17,7 @@ from object_server import SECRET, FaultyWay, answering
 from pipelines.__main__ import main
 from pipelines.cluster import submit
 from pipelines.cluster.client import connect
-from pipelines.cluster.runs import Runs
+from pipelines.cluster.remote import RemoteRuns
 from syntrial.errors import DataError
 from syntrial.reporting import table
 from syntrial.store import token
@@ -164,7 +164,7 @@ def waited(begin):
 
     def wait(**more):
         run = begin()
-        return submit.wait(Runs(connect(argparse.Namespace(**NOBODY))), run.shown, 0.01, **more), run
+        return submit.wait(RemoteRuns(connect(argparse.Namespace(**NOBODY))), run.shown, 0.01, **more), run
 
     return wait
 
@@ -321,7 +321,7 @@ def test_a_log_that_only_the_store_has_is_read_there(kubeflow, archived, waited,
 def test_a_store_that_is_out_of_reach_is_waited_for_once_however_many_boxes_failed(kubeflow, waited, monkeypatch):
     kubeflow.play = Play(fails=DIVIDE, log="the last words", stored_log=True, packed=True)
     _, run = waited()
-    runs = Runs(connect(argparse.Namespace(**NOBODY)))
+    runs = RemoteRuns(connect(argparse.Namespace(**NOBODY)))
     (box,) = runs.look(run.id).failed
     with answering(403, "<Error><Code>AccessDenied</Code></Error>") as refusing:
         way = FaultyWay(refusing)

@@ -69,7 +69,7 @@ class Look:
         return sorted(failed, key=lambda box: box.ended or datetime.max.replace(tzinfo=UTC))
 
 
-class Runs:
+class RemoteRuns:
     """What a Kubeflow knows of its runs. Packages are asked for once, and so is a store that is out of reach."""
 
     def __init__(self, kubeflow: Kubeflow) -> None:
@@ -174,7 +174,7 @@ class Runs:
         return self._packages[path]
 
 
-def why_failed(look: Look, runs: Runs) -> Iterator[str]:
+def why_failed(look: Look, runs: RemoteRuns) -> Iterator[str]:
     """Why a run failed, in lines: each box that did with the end of its log, the first to fail first."""
     for box in look.failed:
         log = runs.log(look, box.pod) if box.pod else []
