@@ -1,4 +1,4 @@
-"""The flags that all commands share: which study, with which changes, on which images."""
+"""The flags that commands share: which study, with which changes, on which images."""
 
 from __future__ import annotations
 
@@ -40,14 +40,12 @@ def locations_of(flags: argparse.Namespace, study: StudyConfig) -> dict[str, Loc
         DataError: faces are needed, and none are named.
     """
     if not flags.data:
-        raise ConfigError(
-            "--data is empty; it says where the images are: a folder, archive, manifest, s3:// or minio://"
-        )
+        raise ConfigError("--data is empty; it names the images: a folder, archive, manifest, s3:// or minio://")
     locations = {name: Location.given(getattr(flags, name)) for name in ("data", "faces", "external")}
     if "transfer" not in kinds_of(study):
         locations["faces"] = NOWHERE
     elif not locations["faces"]:
-        raise DataError("the arm transfer_gan starts from faces; --faces says where they are")
+        raise DataError("the arm transfer_gan starts from faces; name them with --faces")
     return {name: location.resolved() for name, location in locations.items()}
 
 

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on elsewhere: each box that begins and ends, and how far the whole is."""
+"""The progress of a run on a cluster: each box that begins and ends, and the share of all that is done."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class RunScreen:
 
 
 class RunLog:
-    """Without a terminal: lines only, and now and then one for the whole."""
+    """Without a terminal: lines only, and one for the whole every LINE_EVERY_S."""
 
     def __init__(self, out: TextIO) -> None:
         self._out, self._due_s = out, time.monotonic() + LINE_EVERY_S

@@ -1,4 +1,4 @@
-"""Runs on a cluster: found by what a person calls them, with their boxes, and the logs of those that failed."""
+"""Runs on a cluster: looked up by name or id, with their boxes, and the logs of boxes that failed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STOPPED = ("CANCELING", "CANCELED")
 PAGE = 20  # runs asked for at a time: each comes with all its tasks
 TAIL = 25  # lines of a log
 PATIENCE_S = 10.0  # with a store that may be out of reach from here for good
-# Kubeflow's own lines around the box's, and what the box was told, as JSON.
+# Kubeflow's own lines around the box's, and the box's inputs, as JSON.
 LAUNCHER = re.compile(r"^[IWEF][0-9]{4} [0-9:.]+ +[0-9]+ \w+\.go:[0-9]+\].*\n?", re.MULTILINE)
 EXECUTOR = re.compile(r"^\[KFP Executor [^]]*\]: .*\n(?:\{\n(?:[ }].*\n)*?\}\n)?", re.MULTILINE)
 
@@ -109,13 +109,13 @@ class RemoteRuns:
         return Look(run, workflow.boxes(kept, names), kept)
 
     def log(self, look: Look, pod: str) -> list[str]:
-        """What the box in a pod said, without Kubeflow's own lines around it."""
+        """The log of the box in a pod, without Kubeflow's own lines around it."""
         return EXECUTOR.sub("", LAUNCHER.sub("", self._said(look, pod))).rstrip().splitlines()
 
     def output(self, look: Look, path: str, name: str) -> str:
-        """The URI of what a box made, in this run or in that from which the cache has it; "" where nobody knows.
+        """The URI of what a box made, in this run or in that from which the cache has it; "" where that is unknown.
 
-        Only the log of the box's driver says under which fingerprint the cache was asked.
+        Only the log of the box's driver has the fingerprint that the cache was asked for.
         """
         if uri := workflow.output(look.workflow, path, name):
             return uri

@@ -1,4 +1,4 @@
-"""The report of a run on a cluster: where it lies, and its table as a local run would end with."""
+"""The report of a run on a cluster: its URI, and its table as a local run prints it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ BOX, OUTPUT = "root.report", "report"  # the box that ends the graph, and its ou
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:
-    """The flag for whoever wants more than the table."""
+    """The flag that fetches the whole report."""
     parser.add_argument("--report", default="", metavar="FOLDER", help="bring the whole report into this folder")
 
 
 def show_results(runs: RemoteRuns, look: Look, folder: str = "") -> None:
     """Prints the table; brings the whole report into `folder` where one is named.
 
-    Where the store is out of reach, says where the report lies.
+    Where the store is out of reach, prints the report's URI.
 
     Raises:
-        StorageError: the report was asked for and cannot be had.
+        StorageError: the report was asked for and cannot be fetched.
     """
     uri = runs.output(look, BOX, OUTPUT)
     if not uri:

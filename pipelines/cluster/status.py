@@ -1,4 +1,4 @@
-"""`syntrial status` and `cancel`: what runs on a cluster, and an end to it."""
+"""`syntrial status` and `cancel`: lists the runs on a cluster, and ends one."""
 
 from __future__ import annotations
 

@@ -48,7 +48,9 @@ def add_to(commands: Any) -> None:
     """The command's flags."""
     parser = commands.add_parser("submit", help="run a study on a cluster", description=__doc__)
     add_shared(parser)
-    parser.add_argument("--dry-run", action="store_true", help="say what would happen, and send nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would run and what it would cost, and send nothing"
+    )
     parser.add_argument("--wait", action="store_true", help="show the run until it is over, then its table")
     parser.add_argument("--every", type=seconds, default=EVERY_S, metavar="SECONDS", help="between looks (%(default)s)")
     parser.add_argument(
@@ -67,7 +69,7 @@ def add_shared(parser: argparse.ArgumentParser) -> None:
 
 
 def seconds(text: str) -> float:
-    """A pause that neither hurries nor never ends."""
+    """A pause between two looks at a run, in seconds: more than 0, at most 3600."""
     value = float(text)
     if not 0 < value <= 3600:
         raise argparse.ArgumentTypeError(f"{text} is no pause; it is more than 0 and at most 3600 seconds")
@@ -116,7 +118,7 @@ def begin(kubeflow: Kubeflow, begun: Prepared, experiment: str) -> Json:
 
 
 def run_of(kubeflow: Kubeflow, begun: Prepared, experiment: str) -> Json:
-    """What runs and schedules say alike: which code, with which arguments, as whom."""
+    """What runs and schedules have in common: code, arguments and account."""
     return {
         "experiment_id": kubeflow.experiment(experiment, create=True),
         "pipeline_version_reference": version(kubeflow, begun.package),
@@ -158,7 +160,7 @@ def wait(runs: RemoteRuns, run: Json, every_s: float, report: str = "") -> int:
 
 
 def ended(runs: RemoteRuns, look: Look, report: str = "") -> int:
-    """Says how a run ended: its table, or what failed and why. Returns the exit code."""
+    """Prints how a run ended: its table, or what failed and why. Returns the exit code."""
     if look.state == "SUCCEEDED":
         show_results(runs, look, report)
         return 0

@@ -245,12 +245,7 @@ def _run_export(flags: Flags) -> Numbers:
 def _buckets(verbs: Group) -> None:
     parser = _add(verbs, "buckets", "make an object store's buckets and the rules that keep them clean", _run_buckets)
     parser.add_argument("uris", nargs="+", metavar="BUCKET", help="minio://BUCKET or s3://BUCKET")
-    parser.add_argument(
-        "--checkpoint-days",
-        type=_days,
-        default=30,
-        help="until one is deleted (default: %(default)s)",
-    )
+    parser.add_argument("--checkpoint-days", type=_days, default=30, help="until one is deleted (default: %(default)s)")
     parser.set_defaults(stopped="the same command makes the rest")
 
 
