@@ -31,7 +31,7 @@ BUILDERS = {
 
 # How this machine reaches its package indexes, which a build must know and an image must not. No builder hands on the
 # settings of pip or Go; as build arguments they would show their passwords in an image's history, so they are secrets.
-PIP = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries")
+PIP = ("index_url", "extra_index_url", "trusted_host", "proxy", "timeout", "default_timeout", "retries")
 GO = ("GOPROXY", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOINSECURE")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
@@ -133,7 +133,7 @@ def pip_options(environment: Mapping[str, str]) -> dict[str, str]:
     lines = _said([sys.executable, "-m", "pip", "config", "list"], environment).splitlines()
     found = [line.partition("=") for line in lines]
     return {
-        name.removeprefix(f"{section}."): str(ast.literal_eval(value))
+        name.removeprefix(f"{section}.").replace("-", "_"): str(ast.literal_eval(value))
         for section in ("global", "install", ":env:")  # the later overrules
         for name, _, value in found
         if name.startswith(f"{section}.")

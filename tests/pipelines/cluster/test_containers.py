@@ -359,8 +359,8 @@ def test_a_build_reaches_the_package_index_of_this_machine_and_tells_nobody(prog
     _, asked = make("light", **own, GOPROXY="https://me:pass@mirror/go")
     assert (tmp_path / "log.pip").read_text().splitlines() == [
         "[global]",
-        "index-url = https://me:pass@mirror/simple",
-        "trusted-host = mirror",
+        "index_url = https://me:pass@mirror/simple",
+        "trusted_host = mirror",
         "cert = /run/secrets/certificates",
     ]
     assert (tmp_path / "log.certificates").read_text() == "whom this hospital trusts\n"
