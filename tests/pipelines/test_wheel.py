@@ -47,9 +47,12 @@ def elsewhere(tmp_path):
     return tmp_path
 
 
-def syntrial(installed, folder, *words):
+START = "import sys; from pipelines.__main__ import main; code = main()"
+
+
+def syntrial(installed, folder, *words, then="sys.exit(code)"):
     """The command as the wheel's script starts it, in a folder that is no clone."""
-    code = "import sys; from pipelines.__main__ import main; sys.exit(main())"
+    code = f"{START}; {then}"
     environment = {**local_runs.environment(), "PYTHONPATH": str(installed)}
     command = [sys.executable, "-P", "-c", code, *map(str, words)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -78,6 +81,11 @@ def test_one_help_lists_commands_and_verbs(installed, elsewhere):
     told = syntrial(installed, elsewhere, "--help").stdout
     assert told.index("whole studies:") < told.index("\n  submit ") < told.index("verbs, by hand:")
     assert told.index("verbs, by hand:") < told.index("\n  ingest ")
+
+
+def test_a_verb_starts_without_what_only_whole_studies_need(installed, elsewhere, xrays):
+    done = syntrial(installed, elsewhere, "digest", xrays, then="sys.exit('kfp' in sys.modules)")
+    assert (done.returncode, len(done.stdout.split()[0])) == (0, 64), done.stderr
 
 
 @pytest.mark.parametrize("command", [["compile"], ["submit", "--dry-run"]], ids=lambda words: words[0])
