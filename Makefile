@@ -29,7 +29,7 @@ help: ## list all targets
 	@echo '  PYTHON=python3.12 sets up with that one in place of the first that fits'
 
 run: $(READY) ## run a whole study: set-up, training, table and report in runs/
-	@$(BIN)/python -m pipelines run --study '$(STUDY)' --data '$(DATA)' --faces '$(FACES)' $(SETTINGS)
+	@$(BIN)/syntrial run --study '$(STUDY)' --data '$(DATA)' --faces '$(FACES)' $(SETTINGS)
 
 test: $(READY) ## run all tests
 	@$(BIN)/python -m pytest
@@ -42,19 +42,19 @@ check: $(READY) ## the one gate: style, types, imports, then all tests; CI runs 
 	@$(MAKE) --no-print-directory test
 
 bench: $(READY) ## measure the loops against bare ones
-	@$(BIN)/python -m pipelines bench
+	@$(BIN)/syntrial bench
 
 submit: $(READY) ## run a study on a cluster (WAIT=1: until its table is there); KFP_ENDPOINT says which
-	@$(BIN)/python -m pipelines submit $(ON_CLUSTER) $(if $(WAIT),--wait)
+	@$(BIN)/syntrial submit $(ON_CLUSTER) $(if $(WAIT),--wait)
 
 schedule: $(READY) ## run it there again and again: CRON="0 0 3 * * 1", the first field is the second
-	@$(BIN)/python -m pipelines schedule $(ON_CLUSTER) --cron '$(CRON)' $(if $(NAME),--name '$(NAME)')
+	@$(BIN)/syntrial schedule $(ON_CLUSTER) --cron '$(CRON)' $(if $(NAME),--name '$(NAME)')
 
 status: $(READY) ## show the runs on the cluster, or RUN=name with its boxes
-	@$(BIN)/python -m pipelines status $(RUN)
+	@$(BIN)/syntrial status $(RUN)
 
 cancel: $(READY) ## end RUN=name on the cluster
-	@$(BIN)/python -m pipelines cancel $(RUN)
+	@$(BIN)/syntrial cancel $(RUN)
 
 image: | $(BIN)/python ## build the images (IMAGES=light builds that one) and push them to REGISTRY, where one is named
 	@PYTHONPATH=src REGISTRY='$(REGISTRY)' $(BIN)/python -m pipelines.cluster.build_images $(IMAGES)
@@ -67,9 +67,9 @@ golden: $(READY) ## write again the compiled studies that tests compare with; re
 	@GOLDEN=write $(BIN)/python -m pytest -q tests/pipelines/cluster/test_place.py -k golden
 
 lock: $(BIN)/uv ## pin anew what pyproject.toml asks for (UPGRADE=--upgrade: to the newest)
-	$(PIN) --all-extras --group dev $(UPGRADE) --output-file requirements.lock pyproject.toml
-	$(PIN) --extra dicom --constraint requirements.lock --output-file images/light.lock pyproject.toml
-	printf 'safetensors\ntorch\n' | $(PIN) --constraint requirements.lock --output-file images/train.lock -
+	$(PIN) --group dev $(UPGRADE) --output-file requirements.lock pyproject.toml
+	$(PIN) --group light --constraint requirements.lock --output-file images/light.lock
+	$(PIN) --group train --constraint requirements.lock --output-file images/train.lock
 	echo kfp | $(PIN) --no-deps --constraint requirements.lock --output-file images/kfp.lock -
 
 clean: ## remove .venv and caches, never runs/

@@ -12,6 +12,7 @@ from syntrial.config import IngestConfig, StudyConfig
 from syntrial.errors import ConfigError
 from syntrial.reading.layouts import FACES, find
 from syntrial.store import transfer
+from syntrial.store.uris import Location
 
 
 @dataclass(frozen=True)
@@ -27,39 +28,39 @@ class Counts:
         return sum(self.classes.values())
 
 
-def counted(study: StudyConfig, uris: dict[str, str]) -> Counts:
+def counted(study: StudyConfig, locations: dict[str, Location]) -> Counts:
     """How many files there are by class. Which of them cannot be read is found out later."""
     beside = study.ingest.model_copy(update=BESIDE)
-    external = _count(uris["external"], study.classes, beside)
-    faces = _count(uris["faces"], [FACES], beside)
-    return Counts(_count(uris["data"], study.classes, study.ingest), faces[FACES], sum(external.values()))
+    external = _count(locations["external"], study.classes, beside)
+    faces = _count(locations["faces"], [FACES], beside)
+    return Counts(_count(locations["data"], study.classes, study.ingest), faces[FACES], sum(external.values()))
 
 
-def costed(study: StudyConfig, uris: dict[str, str]) -> Counts:
+def costed(study: StudyConfig, locations: dict[str, Location]) -> Counts:
     """The same, where it can be told what they cost.
 
     Raises:
         ConfigError: of something that is named nothing is seen from here, such as what an archive in a store holds.
     """
-    counts = counted(study, uris)
+    counts = counted(study, locations)
     unseen = [label for label in study.classes if not counts.classes.get(label)]
     if unseen:
-        raise ConfigError(f"the names in {uris['data']} show none of {', '.join(unseen)}")
+        raise ConfigError(f"the names in {locations['data']} show none of {', '.join(unseen)}")
     for name, count in (("faces", counts.faces), ("external", counts.external)):
-        if uris[name] and not count:
-            raise ConfigError(f"the names in {uris[name]} show no images")
+        if locations[name] and not count:
+            raise ConfigError(f"the names in {locations[name]} show no images")
     return counts
 
 
-def _count(uri: str, classes: list[str], config: IngestConfig) -> Counter[str]:
+def _count(location: Location, classes: list[str], config: IngestConfig) -> Counter[str]:
     """Files by class: local data as `ingest` will find them, remote ones by the folders in their names."""
-    if not uri:
+    if not location:
         return Counter()
-    if transfer.is_remote(uri):
-        names = [PurePosixPath(entry.name) for entry in transfer.open_store(uri).entries()]
+    if location.is_remote:
+        names = [PurePosixPath(entry.name) for entry in transfer.open_store(location).entries()]
         if len(classes) == 1:
             return Counter({classes[0]: len(names)})
         return Counter(label for name in names for label in classes if label.lower() in map(str.lower, name.parts))
     with tempfile.TemporaryDirectory() as scratch:
-        found = find(transfer.fetch(uri, Path(scratch)), classes, config, Path(scratch), tables_only=True)
+        found = find(transfer.fetch(location, Path(scratch)), classes, config, Path(scratch), tables_only=True)
         return Counter(candidate.label for candidate in found.candidates if not candidate.aside)

@@ -1,15 +1,13 @@
-"""The flags that all commands share: which study, with which changes, on which images."""
+"""The flags that commands share: which study, with which changes, on which images."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from pipelines.graph import kinds_of
 from syntrial.config import StudyConfig
 from syntrial.errors import ConfigError, DataError
-from syntrial.store import transfer
-from syntrial.store.uris import place_of
+from syntrial.store.uris import NOWHERE, Location
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
@@ -33,23 +31,24 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def uris_of(flags: argparse.Namespace, study: StudyConfig) -> dict[str, str]:
-    """Where the data are; local ones as whole paths, and no faces where nothing starts from them.
+def locations_of(flags: argparse.Namespace, study: StudyConfig) -> dict[str, Location]:
+    """Where "data", "faces" and "external" are; local ones as whole paths, and NOWHERE for faces that
+    nothing starts from.
 
     Raises:
-        ConfigError: no images are named.
+        ConfigError: no images are named, or a URI cannot be one.
         DataError: faces are needed, and none are named.
     """
     if not flags.data:
-        raise ConfigError(
-            "--data is empty; it says where the images are: a folder, archive, manifest, s3:// or minio://"
-        )
-    given = {name: getattr(flags, name) for name in ("data", "faces", "external")}
+        raise ConfigError("--data is empty; it names the images: a folder, archive, manifest, s3:// or minio://")
+    locations = {name: Location.given(getattr(flags, name)) for name in ("data", "faces", "external")}
     if "transfer" not in kinds_of(study):
-        given["faces"] = ""
-    elif not given["faces"]:
-        raise DataError("the arm transfer_gan starts from faces; --faces says where they are")
-    return {
-        name: uri if not uri or transfer.is_remote(uri) else str(Path(place_of(uri).key).resolve())
-        for name, uri in given.items()
-    }
+        locations["faces"] = NOWHERE
+    elif not locations["faces"]:
+        raise DataError("the arm transfer_gan starts from faces; name them with --faces")
+    return {name: location.resolved() for name, location in locations.items()}
+
+
+def texts(locations: dict[str, Location]) -> dict[str, str]:
+    """The same as a pipeline's parameters have them: URIs, "" for NOWHERE."""
+    return {name: str(location) for name, location in locations.items()}

@@ -19,7 +19,7 @@ from minio import Minio, MinioAdmin
 from minio.credentials import StaticProvider
 
 from pipelines.cluster.client import connect
-from pipelines.cluster.runs import Look, Runs
+from pipelines.cluster.remote import Look, RemoteRuns
 from pipelines.cluster.workflow import Box
 
 NAMESPACE = "kubeflow"
@@ -182,9 +182,9 @@ class Run:
         return "\n".join(known().log(self.look, box.pod))
 
 
-def known() -> Runs:
+def known() -> RemoteRuns:
     """What the Kubeflow knows of its runs."""
-    return Runs(connect(argparse.Namespace(**NOBODY)))
+    return RemoteRuns(connect(argparse.Namespace(**NOBODY)))
 
 
 def look_at(name: str) -> Look:

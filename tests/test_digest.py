@@ -9,6 +9,7 @@ import pytest
 from syntrial.digest import digest, refuse_changed
 from syntrial.errors import DataError
 from syntrial.store import transfer
+from syntrial.store.uris import Location
 
 LIST = "file,label\nscans/a.png,normal\nscans/b.png,sick\ngone.png,sick\n"
 
@@ -53,7 +54,7 @@ def test_what_a_manifest_does_not_name_and_where_it_lies_do_not_count(manifest):
 def test_a_folder_and_an_archive_are_what_they_hold(manifest):
     archive = shutil.make_archive(str(manifest.parent / "packed"), "zip", manifest.parent / "scans")
     for path in (manifest.parent / "scans", archive):
-        assert digest(path) == (transfer.digest(path),)
+        assert digest(path) == (transfer.digest(Location.of(path)),)
 
 
 @pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "normal/.hidden", "@eaDir/a.png@SynoEAStream"])

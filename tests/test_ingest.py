@@ -232,7 +232,7 @@ def test_patients_hashed_without_a_salt_are_a_warning(tmp_path):
 def test_without_pydicom_a_dicom_file_is_left_out_and_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     _, row = alone("dicom/mono2_8bit.dcm", tmp_path)
-    assert (row["outcome"], row["reason"]) == ("reject", "needs pydicom") and "syntrial[dicom]" in row["detail"]
+    assert (row["outcome"], row["reason"]) == ("reject", "needs pydicom") and "pip install pydicom" in row["detail"]
 
 
 @needs_bad

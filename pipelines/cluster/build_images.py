@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import configparser
+import ast
 import os
 import re
 import shlex
@@ -29,14 +29,8 @@ BUILDERS = {
     "buildah": (["info"], ["build", "--layers"], ["--compression-format=zstd", "--compression-level=1"]),
 }
 
-# How this machine reaches its package indexes, which a build must know and an image must not.
-PIP_FILES = (
-    "/etc/xdg/pip/pip.conf",
-    "/etc/pip.conf",
-    "~/.pip/pip.conf",
-    "~/.config/pip/pip.conf",
-    f"{sys.prefix}/pip.conf",
-)
+# How this machine reaches its package indexes, which a build must know and an image must not. No builder hands on the
+# settings of pip or Go; as build arguments they would show their passwords in an image's history, so they are secrets.
 PIP = ("index_url", "extra_index_url", "trusted_host", "proxy", "timeout", "default_timeout", "retries")
 GO = ("GOPROXY", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOINSECURE")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
@@ -65,11 +59,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def check(registry: str, images: list[str]) -> None:
-    """Refuses what cannot be meant.
-
-    Raises:
-        ConfigError: in one sentence.
-    """
+    """Raises ConfigError for a registry that cannot be one, or an image that is not known."""
     if not REGISTRY.fullmatch(registry):
         raise ConfigError(
             f"REGISTRY is {registry!r}; it is HOST[:PORT][/PATH], such as ghcr.io/hospital or 127.0.0.1:5000"
@@ -124,8 +114,8 @@ def find_builder(environment: Mapping[str, str]) -> str:
 
 
 def is_there(name: str) -> bool:
-    """Whether a registry says that it has an image. One that wants a login first is taken to lack it: pushing it again
-    costs little, for what lies there is not sent twice.
+    """True where a registry reports that it has an image. One that wants a login first counts as lacking it: to push it
+    again costs little, since layers that it has are not sent twice.
     """
     host, _, rest = name.partition("/")
     repository, _, tag = rest.rpartition(":")
@@ -138,20 +128,21 @@ def is_there(name: str) -> bool:
         return False
 
 
-def pip_told(environment: Mapping[str, str]) -> dict[str, str]:
-    """What pip is told on this machine: by its files, each of which overrules those before, then by the environment."""
-    parser = configparser.RawConfigParser()
-    parser.read([Path(name).expanduser() for name in (*PIP_FILES, environment.get("PIP_CONFIG_FILE", ""))])
-    told: dict[str, str] = {}
-    for section in ("global", "install"):
-        if parser.has_section(section):
-            told |= {name.replace("-", "_"): value for name, value in parser.items(section)}
-    return told | {name[4:].lower(): value for name, value in environment.items() if name.startswith("PIP_")}
+def pip_options(environment: Mapping[str, str]) -> dict[str, str]:
+    """The settings of this machine's pip, from its files and the environment, as pip itself lists them."""
+    lines = _said([sys.executable, "-m", "pip", "config", "list"], environment).splitlines()
+    found = [line.partition("=") for line in lines]
+    return {
+        name.removeprefix(f"{section}.").replace("-", "_"): str(ast.literal_eval(value))
+        for section in ("global", "install", ":env:")  # the later overrules
+        for name, _, value in found
+        if name.startswith(f"{section}.")
+    }
 
 
-def pip_settings(told: Mapping[str, str], certificates: bool) -> str:
-    """A pip.conf for a build: of what pip is told here, that which says where packages come from."""
-    kept = {name: " ".join(told[name].split()) for name in PIP if name in told}
+def pip_settings(options: Mapping[str, str], certificates: bool) -> str:
+    """A pip.conf for a build: of pip's settings here, those that decide where packages come from."""
+    kept = {name: " ".join(options[name].split()) for name in PIP if name in options}
     kept |= {"cert": "/run/secrets/certificates"} if certificates else {}
     return "".join(["[global]\n", *(f"{name} = {value}\n" for name, value in kept.items())])
 
@@ -161,13 +152,13 @@ def go_settings(environment: Mapping[str, str]) -> str:
     return "".join(f"{name}={environment[name]}\n" for name in GO if environment.get(name))
 
 
-def certificates(told: Mapping[str, str], environment: Mapping[str, str]) -> str:
-    """Whom this machine trusts, where pip or others are told so in a file of its own; else "".
+def certificates(options: Mapping[str, str], environment: Mapping[str, str]) -> str:
+    """The authorities that this machine trusts, where pip's settings or the environment name a file of them; else "".
 
     Raises:
         ConfigError: the file cannot be read.
     """
-    files = filter(None, [told.get("cert"), *(environment.get(name) for name in CERTIFICATES)])
+    files = filter(None, [options.get("cert"), *(environment.get(name) for name in CERTIFICATES)])
     file = next(files, "")
     try:
         return Path(file).read_text(encoding="utf-8") if file else ""
@@ -176,17 +167,18 @@ def certificates(told: Mapping[str, str], environment: Mapping[str, str]) -> str
 
 
 def _reach(program: str, environment: Mapping[str, str], scratch: Path) -> list[str]:
-    """Options by which a build reaches what this machine does. Secrets are files it sees while a command runs."""
-    told = pip_told(environment)
-    trusted = certificates(told, environment)
-    secrets = {"certificates": trusted, "pip": pip_settings(told, bool(trusted)), "go": go_settings(environment)}
+    """Options by which a build reaches what this machine reaches. Secrets are files, there while a command runs."""
+    pip = pip_options(environment)
+    trusted = certificates(pip, environment)
+    secrets = {"certificates": trusted, "pip": pip_settings(pip, bool(trusted)), "go": go_settings(environment)}
     options = shlex.split(environment.get("BUILD_OPTIONS", ""))
     for name, text in secrets.items():
         (scratch / name).write_text(text, encoding="utf-8")
         options.append(f"--secret=id={name},src={scratch / name}")
     if environment.get("HUB"):
         options.append(f"--build-arg=HUB={environment['HUB']}")
-    if Path(program).name == "docker":  # the others hand them on by themselves; no builder keeps these in an image
+    # podman and buildah hand on the environment's proxies, docker only those of its own settings. None keeps them.
+    if Path(program).name == "docker":
         options += [f"--build-arg={name}" for name in PROXIES if environment.get(name)]
     return options
 
@@ -246,7 +238,7 @@ def _said(command: list[str], environment: Mapping[str, str] | None = None) -> s
 
 
 def _do(command: list[str], trouble: str, environment: Mapping[str, str] | None = None) -> None:
-    """Runs a command that tells people what it does, on stderr."""
+    """Runs a command whose output goes to stderr. Raises SyntrialError where it fails."""
     code = subprocess.run(command, env=environment, stdout=sys.stderr, check=False).returncode
     if code:
         raise SyntrialError(f"{trouble}: {Path(command[0]).name} ended with status {code}; above is what it said")

@@ -40,7 +40,7 @@ Json = dict[str, Any]
 
 
 class KubeflowError(SyntrialError, RuntimeError):
-    """A Kubeflow that refuses, or has not what is asked for."""
+    """A Kubeflow that refuses, or lacks what is asked for."""
 
 
 class TakenError(KubeflowError):
@@ -91,7 +91,7 @@ class Kubeflow:
 
     Raises:
         AwayError: from any method, it does not answer.
-        KubeflowError: from any method, it refuses or has not what is asked for.
+        KubeflowError: from any method, it refuses or lacks what is asked for.
     """
 
     def __init__(self, client: kfp.Client, name: str, namespace: str) -> None:
@@ -132,7 +132,7 @@ class Kubeflow:
                 return
 
     def named(self, path: str, field: str, name: str, **query: Any) -> list[Json]:
-        """The items of a list that bear a name."""
+        """The items of a list with a name."""
         return list(self.pages(path, field, filter=where("display_name", "EQUALS", name), **query))
 
     def experiment(self, name: str, create: bool = False) -> str:
@@ -207,7 +207,7 @@ def segment(word: object) -> str:
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """What a person may have meant by a name that is not known."""
+    """What a person may have meant by an unknown name."""
     near = difflib.get_close_matches(name, known, n=1)
     if near:
         return f"did you mean {near[0]!r}?"

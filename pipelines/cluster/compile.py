@@ -1,4 +1,4 @@
-"""`python -m pipelines compile`: a study as a package that any Kubeflow Pipelines 2 takes."""
+"""`syntrial compile`: a study as a package that any Kubeflow Pipelines 2 takes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pipelines.cluster.containers import refuse_without_clone
 from pipelines.cluster.package import compiled
 from pipelines.cluster.place import add_place, load_place
-from pipelines.flags import add_study, uris_of
+from pipelines.flags import add_study, locations_of, texts
 from syntrial.config import load_study
 from syntrial.errors import DataError
-from syntrial.store import atomic, transfer
+from syntrial.store import atomic
+from syntrial.store.uris import NOWHERE, Location
 
 
 def add_to(commands: Any) -> None:
@@ -27,11 +29,12 @@ def add_to(commands: Any) -> None:
 
 def compile_study(flags: argparse.Namespace) -> int:
     """Writes the package, whole or not at all."""
+    refuse_without_clone()
     study = load_study(flags.study, flags.set)
     target = Path(flags.output or f"{study.name}.yaml")
     with tempfile.TemporaryDirectory() as scratch:
         place = load_place(flags.place, flags.gpus)
-        package = compiled(study, place, _remote(uris_of(flags, study)), Path(scratch))
+        package = compiled(study, place, texts(_remote(locations_of(flags, study))), Path(scratch))
         try:
             atomic.write_bytes(target, package.path.read_bytes())
         except OSError as error:
@@ -40,6 +43,6 @@ def compile_study(flags: argparse.Namespace) -> int:
     return 0
 
 
-def _remote(uris: dict[str, str]) -> dict[str, str]:
-    """What a package may state; where images lie on this machine is nobody else's business, and no pod's."""
-    return {name: uri if transfer.is_remote(uri or ".") else "" for name, uri in uris.items()}
+def _remote(locations: dict[str, Location]) -> dict[str, Location]:
+    """What a package may state: no pod reaches paths of this machine."""
+    return {name: found if found.is_remote else NOWHERE for name, found in locations.items()}

@@ -11,6 +11,7 @@ import hashlib
 import re
 from pathlib import Path
 
+from syntrial.errors import ConfigError
 from syntrial.identity import imports_of, sources
 
 REGISTRY = re.compile(r"(localhost|[a-zA-Z0-9_.-]+[.:][a-zA-Z0-9_.-]+)(/[a-z0-9._-]+)*")
@@ -22,6 +23,15 @@ RECIPES = {  # files of images/ by image; a change in one of them makes another 
     "train": ("Dockerfile", "install", "train.lock", "light.lock", "kfp.lock"),
     "minio": ("minio/Dockerfile", "minio/build", "minio/go.mod", "minio/go.sum"),
 }
+
+
+def refuse_without_clone(root: Path = ROOT) -> None:
+    """Raises ConfigError where a wheel is installed: the recipes of the images, which tags depend on, are in clones."""
+    if not (root / "images" / "Dockerfile").is_file():
+        raise ConfigError(
+            "what runs on a cluster is named after the recipes in images/, which an installed wheel lacks; in a clone, "
+            "`make submit` works, and this command after `pip install --editable .`"
+        )
 
 
 def image_of(box: str, registry: str, root: Path = ROOT) -> str:

@@ -1,7 +1,9 @@
 """When a schedule starts a run: the six fields that Kubeflow reads, of which the first is the second.
 
-Its reader (robfig/cron 1) takes five fields too, but as second, minute, hour, day and month, so that "0 3 * * 1" means
-every hour of January. Here five are refused.
+Kubeflow's reader (robfig/cron 1) takes five fields too, but as second, minute, hour, day and month, so that "0 3 * * 1"
+means every hour of January. Here five are refused. The calendar is cronsim's. What a field may hold is read here, since
+the two differ: cronsim knows L, # and weekday 7, ends a weekday's N/STEP on Sunday and N-N/STEP at the last value, and
+knows no question mark.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+
+from cronsim import CronSim, CronSimError
 
 from syntrial.errors import ConfigError
 
@@ -45,59 +49,34 @@ class Cron:
     """The times of a schedule, in UTC."""
 
     text: str
-    fields: tuple[frozenset[int], ...]  # the values that fit, in the order of SPANS
-    any_day: bool  # a * in day or weekday: then both must fit, otherwise either
+    read: str  # the same for cronsim
 
     @classmethod
     def of(cls, text: str) -> Cron:
         """Reads six fields.
 
         Raises:
-            ConfigError: other than six fields, a value that cannot be, a time that never comes or comes all the time.
+            ConfigError: other than six fields, an impossible value, a time that never comes, several runs a minute.
         """
         words = text.split()
         if len(words) != len(SPANS):
             raise ConfigError(_sentence(text, words))
-        fields = tuple(_values(word, span, text) for word, span in zip(words, SPANS, strict=True))
-        stars = any(part[0] in "*?" for word in (words[3], words[5]) for part in word.split(","))
-        cron = cls(" ".join(words), fields, stars)
-        cron._refuse_nonsense(text, words)
+        fields = [_field(word, span, text) for word, span in zip(words, SPANS, strict=True)]
+        cron = cls(" ".join(words), " ".join(fields))
+        if not fields[0].isdecimal():
+            slower = " ".join(["0", *words[1:]])
+            raise ConfigError(f"the schedule {text!r} starts several runs a minute; did you mean {slower!r}?")
+        if cron.after(datetime(2024, 1, 1)) is None:  # a leap year
+            raise ConfigError(f"the schedule {text!r} never comes: no month of it has such a day")
         return cron
 
     def after(self, moment: datetime) -> datetime | None:
         """The first time later than a moment; None when none comes within YEARS."""
-        seconds, minutes, hours, _, months, _ = self.fields
-        now = moment.replace(microsecond=0) + timedelta(seconds=1)
-        last_year = now.year + YEARS
-        while now.year <= last_year:
-            if now.month not in months:
-                now = _midnight((now.replace(day=1) + timedelta(days=32)).replace(day=1))
-            elif not self._fits_day(now):
-                now = _midnight(now) + timedelta(days=1)
-            elif now.hour not in hours:
-                now = now.replace(minute=0, second=0) + timedelta(hours=1)
-            elif now.minute not in minutes:
-                now = now.replace(second=0) + timedelta(minutes=1)
-            elif now.second not in seconds:
-                now += timedelta(seconds=1)
-            else:
-                return now
-        return None
-
-    def _fits_day(self, now: datetime) -> bool:
-        fits = now.day in self.fields[3], now.isoweekday() % 7 in self.fields[5]
-        return all(fits) if self.any_day else any(fits)
-
-    def _refuse_nonsense(self, text: str, words: list[str]) -> None:
-        if len(self.fields[0]) > 1:
-            slower = " ".join(["0", *words[1:]])
-            raise ConfigError(f"the schedule {text!r} starts several runs a minute; did you mean {slower!r}?")
-        if self.after(datetime(2024, 1, 1)) is None:  # a leap year
-            raise ConfigError(f"the schedule {text!r} never comes: no month of it has such a day")
-
-
-def _midnight(moment: datetime) -> datetime:
-    return moment.replace(hour=0, minute=0, second=0)
+        try:
+            found = next(CronSim(self.read, moment), None)
+        except CronSimError:  # none of the months has such a day
+            return None
+        return found if found and found.year <= moment.year + YEARS else None
 
 
 def _sentence(text: str, words: list[str]) -> str:
@@ -120,7 +99,11 @@ def _is_wrong(text: str) -> bool:
     return False
 
 
-def _values(word: str, span: Span, text: str) -> frozenset[int]:
+def _field(word: str, span: Span, text: str) -> str:
+    """A field for cronsim, its values written out. With a star in day or weekday both must fit, to robfig/cron
+    wherever it stands, to cronsim only at the start.
+    """
+    stars: list[str] = []
     values: set[int] = set()
     for part in word.split(","):
         match = re.fullmatch(r"(?:([*?])|(\w+)(?:-(\w+))?)(?:/([0-9]+))?", part, re.ASCII)
@@ -129,10 +112,13 @@ def _values(word: str, span: Span, text: str) -> frozenset[int]:
         star, first, last, step = match.groups()
         low = span.low if star else _value(first, span, text)
         high = span.high if star or (step and not last) else _value(last or first, span, text)
-        if low > high or step == "0":
+        if low > high or (step and not int(step)):
             raise ConfigError(f"{part!r} in the schedule {text!r} holds no {span.name}; {_form(span)}")
-        values.update(range(low, high + 1, int(step or 1)))
-    return frozenset(values)
+        if star and span.name in ("day", "weekday"):
+            stars.append(f"*/{step or 1}")
+        else:
+            values.update(range(low, high + 1, int(step or 1)))
+    return ",".join([*stars, *map(str, sorted(values))])
 
 
 def _value(word: str, span: Span, text: str) -> int:

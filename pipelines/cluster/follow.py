@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on elsewhere: each box that begins and ends, and how far the whole is."""
+"""The progress of a run on a cluster: each box that begins and ends, and the share of all that is done."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Protocol, TextIO
 
 from pipelines.cluster.client import AwayError
-from pipelines.cluster.runs import Look, Runs
+from pipelines.cluster.remote import Look, RemoteRuns
 from pipelines.cluster.workflow import Box
 from syntrial.progress import Bars, draws_bars, duration
 
@@ -18,7 +18,7 @@ PATIENCE_S = 300.0  # with a Kubeflow that does not answer: a server that is sta
 TOLD = ("running", "stuck", "done", "cached", "failed")
 
 
-class View(Protocol):
+class RunView(Protocol):
     """A way to show a run."""
 
     def say(self, line: str) -> None:
@@ -31,7 +31,7 @@ class View(Protocol):
         """Nothing more will be shown."""
 
 
-class Screen:
+class RunScreen:
     """On a terminal: a bar for the whole, and a line for each box that runs."""
 
     def __init__(self, out: TextIO) -> None:
@@ -49,8 +49,8 @@ class Screen:
         self._bars.close()
 
 
-class Log:
-    """Without a terminal: lines only, and now and then one for the whole."""
+class RunLog:
+    """Without a terminal: lines only, and one for the whole every LINE_EVERY_S."""
 
     def __init__(self, out: TextIO) -> None:
         self._out, self._due_s = out, time.monotonic() + LINE_EVERY_S
@@ -70,13 +70,13 @@ class Log:
         self._out.flush()
 
 
-def follow(runs: Runs, run_id: str, out: TextIO, every_s: float) -> Look:
+def follow(runs: RemoteRuns, run_id: str, out: TextIO, every_s: float) -> Look:
     """Shows a run until it is over, and how it then is.
 
     Raises:
         AwayError: Kubeflow has not answered for PATIENCE_S; the run goes on without it.
     """
-    view: View = Screen(out) if draws_bars(out) else Log(out)
+    view: RunView = RunScreen(out) if draws_bars(out) else RunLog(out)
     shown: dict[str, str] = {}
     with contextlib.closing(view):
         while True:
@@ -106,7 +106,7 @@ def line_of(box: Box, now: datetime) -> str:
     return f"{box.name}: {words.get(box.state, box.state + tries)}"
 
 
-def _patiently(action: Callable[[], Look], view: View, every_s: float) -> Look:
+def _patiently(action: Callable[[], Look], view: RunView, every_s: float) -> Look:
     silent_since_s = None
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The report of a run on a cluster: where it lies, and its table as a local run would end with."""
+"""The report of a run on a cluster: its URI, and its table as a local run prints it."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ import shutil
 import sys
 from pathlib import Path
 
-from pipelines.cluster.runs import PATIENCE_S, Look, Runs
+from pipelines.cluster.remote import PATIENCE_S, Look, RemoteRuns
 from syntrial.errors import ConfigError, DataError
 from syntrial.reporting import table
 from syntrial.store.objects import ObjectStore
-from syntrial.store.uris import StorageError, place_of
+from syntrial.store.uris import Location, StorageError
 
 BOX, OUTPUT = "root.report", "report"  # the box that ends the graph, and its output with the results
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:
-    """The flag for whoever wants more than the table."""
+    """The flag that fetches the whole report."""
     parser.add_argument("--report", default="", metavar="FOLDER", help="bring the whole report into this folder")
 
 
-def show_results(runs: Runs, look: Look, folder: str = "") -> None:
+def show_results(runs: RemoteRuns, look: Look, folder: str = "") -> None:
     """Prints the table; brings the whole report into `folder` where one is named.
 
-    Where the store is out of reach, says where the report lies.
+    Where the store is out of reach, prints the report's URI.
 
     Raises:
-        StorageError: the report was asked for and cannot be had.
+        StorageError: the report was asked for and cannot be fetched.
     """
     uri = runs.output(look, BOX, OUTPUT)
     if not uri:
         _say("the report is that of an earlier run, which Kubeflow no longer knows; the dashboard shows it")
         return
     try:
-        store = ObjectStore(place_of(uri), PATIENCE_S)
+        store = ObjectStore(Location.of(uri), PATIENCE_S)
         results = json.loads(store.read_bytes("results.json"))
         print(table.text(results, width=min(160, max(100, shutil.get_terminal_size((120, 24)).columns))))
         if folder:
@@ -45,7 +45,7 @@ def show_results(runs: Runs, look: Look, folder: str = "") -> None:
         if folder:
             raise StorageError(f"the report in {uri} cannot be brought here: {why}") from None
         _say(f"the table cannot be read from here: {why}")
-    brings = f"python -m pipelines status {look.run['display_name']} --report FOLDER brings it here"
+    brings = f"syntrial status {look.run['display_name']} --report FOLDER brings it here"
     _say(f"{folder}/report.html has the whole report" if folder else f"the whole report is in {uri}; {brings}")
 
 

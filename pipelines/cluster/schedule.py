@@ -1,4 +1,4 @@
-"""`python -m pipelines schedule`: a study again and again on a cluster. A schedule's name is its identity."""
+"""`syntrial schedule`: a study on a cluster, repeatedly. A schedule's name is its identity."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def schedule(flags: argparse.Namespace) -> int:
 
 
 def put(kubeflow: Kubeflow, begun: Prepared, flags: argparse.Namespace, cron: Cron) -> int:
-    """A schedule as wanted, in place of whatever has its name. At no moment is there none."""
+    """Makes a schedule, in place of whatever has its name. There is one at every moment."""
     name = flags.name or begun.study.name
     before = [one for one in _ours(kubeflow) if one["display_name"] == name]
     paused = bool(before) and all(_is_paused(one) for one in before)
@@ -102,7 +102,7 @@ def _delete(kubeflow: Kubeflow, one: Json) -> None:
 
 
 def _ours(kubeflow: Kubeflow) -> list[Json]:
-    """All schedules of our pipeline; those of others are nobody's business."""
+    """All schedules of our pipeline, and none of others."""
     mine = {"namespace": kubeflow.namespace} if kubeflow.namespace else {}
     pipeline = pipeline_id(kubeflow)
     every = kubeflow.pages(SCHEDULES, "recurringRuns", **mine) if pipeline else []

@@ -1,4 +1,4 @@
-"""`python -m pipelines status` and `cancel`: what runs on a cluster, and an end to it."""
+"""`syntrial status` and `cancel`: lists the runs on a cluster, and ends one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from itertools import islice
 from typing import Any
 
 from pipelines.cluster.client import Json, KubeflowError, add_kubeflow, connect
+from pipelines.cluster.remote import OVER, STOPPED, Look, RemoteRuns, moment, state_of
 from pipelines.cluster.results import add_report
-from pipelines.cluster.runs import OVER, STOPPED, Look, Runs, moment, state_of
 from pipelines.cluster.submit import ended, pipeline_id
 from pipelines.cluster.workflow import Box
 from syntrial.errors import ConfigError
@@ -40,12 +40,12 @@ def status(flags: argparse.Namespace) -> int:
             "--report brings the report of one run; name that run as well, such as status NAME --report F"
         )
     kubeflow = connect(flags)
-    runs = Runs(kubeflow)
+    runs = RemoteRuns(kubeflow)
     if not flags.run:
         experiment = kubeflow.experiment(flags.experiment) if flags.experiment else ""
         pipeline = pipeline_id(kubeflow)
         if not pipeline:
-            raise KubeflowError("nothing has been submitted to this Kubeflow yet; python -m pipelines submit does it")
+            raise KubeflowError("nothing has been submitted to this Kubeflow yet; syntrial submit does it")
         _show_runs(runs, experiment, pipeline)
         return 0
     look = runs.look(runs.find(flags.run)["run_id"])
@@ -60,7 +60,7 @@ def status(flags: argparse.Namespace) -> int:
 def cancel(flags: argparse.Namespace) -> int:
     """Ends a run. Returns the exit code."""
     kubeflow = connect(flags)
-    runs = Runs(kubeflow)
+    runs = RemoteRuns(kubeflow)
     run = runs.find(flags.run)
     state = state_of(run)
     if state in OVER and state not in STOPPED:
@@ -71,7 +71,7 @@ def cancel(flags: argparse.Namespace) -> int:
     return 0
 
 
-def _show_runs(runs: Runs, experiment: str, pipeline: str) -> None:
+def _show_runs(runs: RemoteRuns, experiment: str, pipeline: str) -> None:
     ours = (run for run in runs.newest(experiment) if _pipeline(run) == pipeline)
     now = datetime.now(UTC)
     print(f"{'RUN':10}{'NAME':40}{'STATE':11}{'BEGAN (UTC)':18}TOOK")

@@ -1,4 +1,4 @@
-"""`python -m pipelines submit`: a study on a cluster, through the same graph that runs here."""
+"""`syntrial submit`: a study on a cluster, through the same graph that runs here."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from typing import Any
 import yaml
 
 from pipelines.cluster.client import Json, Kubeflow, TakenError, add_kubeflow, connect, segment
+from pipelines.cluster.containers import refuse_without_clone
 from pipelines.cluster.cost import pods, told
 from pipelines.cluster.follow import follow
 from pipelines.cluster.package import NAME, Compiled, compiled
 from pipelines.cluster.place import Place, add_place, load_place
+from pipelines.cluster.remote import RUNS, Look, RemoteRuns, why_failed
 from pipelines.cluster.results import add_report, show_results
-from pipelines.cluster.runs import RUNS, Look, Runs, why_failed
 from pipelines.cluster.upload import brought
 from pipelines.counts import costed, counted
-from pipelines.flags import add_study, uris_of
+from pipelines.flags import add_study, locations_of, texts
 from syntrial import __version__
 from syntrial.config import StudyConfig, load_study
 from syntrial.errors import ConfigError
-from syntrial.store import token, transfer
-from syntrial.store.uris import StorageError
+from syntrial.store import token
+from syntrial.store.uris import NOWHERE, Location, StorageError
 
 PIPELINES = "/apis/v2beta1/pipelines"
 CHECKPOINTS = "minio://syntrial/checkpoints"  # where boxes keep them; SYNTRIAL_CHECKPOINT_URI names another place
@@ -47,7 +48,9 @@ def add_to(commands: Any) -> None:
     """The command's flags."""
     parser = commands.add_parser("submit", help="run a study on a cluster", description=__doc__)
     add_shared(parser)
-    parser.add_argument("--dry-run", action="store_true", help="say what would happen, and send nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would run and what it would cost, and send nothing"
+    )
     parser.add_argument("--wait", action="store_true", help="show the run until it is over, then its table")
     parser.add_argument("--every", type=seconds, default=EVERY_S, metavar="SECONDS", help="between looks (%(default)s)")
     parser.add_argument(
@@ -66,7 +69,7 @@ def add_shared(parser: argparse.ArgumentParser) -> None:
 
 
 def seconds(text: str) -> float:
-    """A pause that neither hurries nor never ends."""
+    """A pause between two looks at a run, in seconds: more than 0, at most 3600."""
     value = float(text)
     if not 0 < value <= 3600:
         raise argparse.ArgumentTypeError(f"{text} is no pause; it is more than 0 and at most 3600 seconds")
@@ -87,23 +90,24 @@ def submit(flags: argparse.Namespace) -> int:
         kubeflow = connect(flags)
         begun = prepared(flags, Path(scratch))
         if flags.fresh:
-            token.begin(os.environ.get("SYNTRIAL_CHECKPOINT_URI") or CHECKPOINTS)
+            token.renew(Location.of(os.environ.get("SYNTRIAL_CHECKPOINT_URI") or CHECKPOINTS))
         run = begin(kubeflow, begun, flags.experiment or begun.study.name)
     name = run["display_name"]
     print(f"run {name} ({run['run_id']}) of pipeline code {begun.package.code}", file=sys.stderr)
     if not flags.wait:
-        print(f"python -m pipelines status {name} looks at it", file=sys.stderr)
+        print(f"syntrial status {name} looks at it", file=sys.stderr)
         print(run["run_id"])
         return 0
-    return wait(Runs(kubeflow), run, flags.every, flags.report)
+    return wait(RemoteRuns(kubeflow), run, flags.every, flags.report)
 
 
 def prepared(flags: argparse.Namespace, scratch: Path, dry: bool = False) -> Prepared:
     """The study of the flags, compiled, its local data in the store."""
+    refuse_without_clone()
     study, place = load_study(flags.study, flags.set), load_place(flags.place, flags.gpus)
-    uris = uris_of(flags, study)
-    counted(study, {name: "" if transfer.is_remote(uri or ".") else uri for name, uri in uris.items()})
-    return Prepared(study, place, compiled(study, place, brought(study, uris, scratch, dry), scratch))
+    locations = locations_of(flags, study)
+    counted(study, {name: NOWHERE if found.is_remote else found for name, found in locations.items()})
+    return Prepared(study, place, compiled(study, place, texts(brought(study, locations, scratch, dry)), scratch))
 
 
 def begin(kubeflow: Kubeflow, begun: Prepared, experiment: str) -> Json:
@@ -114,7 +118,7 @@ def begin(kubeflow: Kubeflow, begun: Prepared, experiment: str) -> Json:
 
 
 def run_of(kubeflow: Kubeflow, begun: Prepared, experiment: str) -> Json:
-    """What runs and schedules say alike: which code, with which arguments, as whom."""
+    """What runs and schedules have in common: code, arguments and account."""
     return {
         "experiment_id": kubeflow.experiment(experiment, create=True),
         "pipeline_version_reference": version(kubeflow, begun.package),
@@ -144,21 +148,19 @@ def pipeline_id(kubeflow: Kubeflow) -> str:
     return str(found[0]["pipeline_id"]) if found else ""
 
 
-def wait(runs: Runs, run: Json, every_s: float, report: str = "") -> int:
+def wait(runs: RemoteRuns, run: Json, every_s: float, report: str = "") -> int:
     """Shows a run until it is over, and how it ended. Returns the exit code."""
     name = run["display_name"]
     try:
         look = follow(runs, run["run_id"], sys.stderr, every_s)
     except KeyboardInterrupt:
-        print(
-            f"\nthe run goes on; python -m pipelines status {name} looks at it, cancel {name} ends it", file=sys.stderr
-        )
+        print(f"\nthe run goes on; syntrial status {name} looks at it, cancel {name} ends it", file=sys.stderr)
         return 130
     return ended(runs, look, report)
 
 
-def ended(runs: Runs, look: Look, report: str = "") -> int:
-    """Says how a run ended: its table, or what failed and why. Returns the exit code."""
+def ended(runs: RemoteRuns, look: Look, report: str = "") -> int:
+    """Prints how a run ended: its table, or what failed and why. Returns the exit code."""
     if look.state == "SUCCEEDED":
         show_results(runs, look, report)
         return 0
@@ -183,7 +185,7 @@ def _dry_run(flags: argparse.Namespace, scratch: Path) -> int:
     print(f"study {begun.study.name}: version {begun.package.code} of the pipeline {NAME}")
     spec = next(yaml.safe_load_all(begun.package.path.read_text(encoding="utf-8")))
     try:
-        counts = costed(begun.study, uris_of(flags, begun.study))
+        counts = costed(begun.study, locations_of(flags, begun.study))
     except (ConfigError, StorageError) as error:
         print(f"{pods(spec, begun.package.arguments)} pods, retries and what the cache serves apart")
         print(f"what else it costs cannot be said without counting the images: {error}", file=sys.stderr)

@@ -20,58 +20,64 @@ from syntrial.reading.archives import CHUNK, is_archive, printable, stored
 from syntrial.reading.layouts import FACES, find
 from syntrial.store import transfer
 from syntrial.store.objects import ObjectStore
-from syntrial.store.uris import place_of
+from syntrial.store.uris import Location
 
 STORE = "minio://syntrial/data"  # SYNTRIAL_DATA_URI names another place
 DIGITS = 16  # of the content's digest
 OLDEST = (1980, 1, 1, 0, 0, 0)  # that an archive can hold: the same content is then the same archive
 
 
-def brought(study: StudyConfig, uris: dict[str, str], scratch: Path, dry: bool = False) -> dict[str, str]:
-    """The URIs of "data", "faces" and "external" as pods can use them; local data are sent to the store first.
+def brought(
+    study: StudyConfig, locations: dict[str, Location], scratch: Path, dry: bool = False
+) -> dict[str, Location]:
+    """Where pods find "data", "faces" and "external"; local data are sent to the store first.
 
     Args:
         scratch: an existing folder with room for an archive of the largest folder.
-        dry: says what would be sent, and sends nothing.
+        dry: prints what would be sent, and sends nothing.
 
     Raises:
         DataError: local data that are not there, cannot be read, or change while they are packed.
         StorageError: the store is gone or refuses.
     """
-    classes = {name: [FACES] if name == "faces" else study.classes for name in uris}
+    classes = {name: [FACES] if name == "faces" else study.classes for name in locations}
     beside = study.ingest.model_copy(update=BESIDE)
-    config = {name: study.ingest if name == "data" else beside for name in uris}
+    config = {name: study.ingest if name == "data" else beside for name in locations}
     return {
-        name: uri if not uri or transfer.is_remote(uri) else _sent(Path(uri), config[name], classes[name], scratch, dry)
-        for name, uri in uris.items()
+        name: found if found.is_remote or not found else _sent(found.path, config[name], classes[name], scratch, dry)
+        for name, found in locations.items()
     }
 
 
-def _sent(path: Path, config: IngestConfig, classes: list[str], scratch: Path, dry: bool) -> str:
+def _sent(path: Path, config: IngestConfig, classes: list[str], scratch: Path, dry: bool) -> Location:
     if path.is_file() and not is_archive(path):
         path = _packed_manifest(path, config, classes, scratch)
-    digest, name = transfer.digest(path), printable(path.name)
-    above = f"{_store()}/{digest[:DIGITS]}"
+    digest, name = _digest(path), printable(path.name)
+    parent = _parent().below(digest[:DIGITS])
+    target = parent.below(name)
     if dry:
-        print(f"{path} would be {above}/{name}", file=sys.stderr)
-    elif ObjectStore(place_of(above)).find(name) is None:
-        print(f"{path} -> {above}/{name}", file=sys.stderr)
-        archive = _packed_folder(path, digest, scratch) if path.is_dir() else path
-        transfer.store(archive, f"{above}/{name}")
-    return f"{above}/{name}"
+        print(f"{path} would be {target}", file=sys.stderr)
+    elif ObjectStore(parent).find(name) is None:
+        print(f"{path} -> {target}", file=sys.stderr)
+        transfer.store(_packed_folder(path, digest, scratch) if path.is_dir() else path, target)
+    return target
 
 
-def _store() -> str:
-    uri = os.environ.get("SYNTRIAL_DATA_URI") or STORE
-    if not transfer.is_remote(uri):
-        raise ConfigError(f"SYNTRIAL_DATA_URI is {uri}, where no pod can reach it; it may be minio:// or s3://")
-    return uri.rstrip("/")
+def _digest(path: Path) -> str:
+    return transfer.digest(Location("file", "", str(path)))
+
+
+def _parent() -> Location:
+    parent = Location.of(os.environ.get("SYNTRIAL_DATA_URI") or STORE)
+    if not parent.is_remote:
+        raise ConfigError(f"SYNTRIAL_DATA_URI is {parent}, where no pod can reach it; it may be minio:// or s3://")
+    return parent
 
 
 def _packed_folder(folder: Path, digest: str, scratch: Path) -> Path:
     _, files = stored(folder, scratch)
     archive = _packed(((file.name, folder / file.at) for file in files if file.size >= 0), scratch)
-    if transfer.digest(folder) != digest:
+    if _digest(folder) != digest:
         raise DataError(f"{folder} changed while it was packed; start again when nobody writes to it")
     return archive
 

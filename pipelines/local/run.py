@@ -1,4 +1,4 @@
-"""`python -m pipelines run`: a whole study on this machine, through the same graph that a cluster runs."""
+"""`syntrial run`: a whole study on this machine, through the same graph that a cluster runs."""
 
 from __future__ import annotations
 
@@ -11,21 +11,25 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+import pipelines
+import syntrial
 from pipelines.counts import Counts, costed, counted
-from pipelines.flags import add_study, uris_of
+from pipelines.flags import add_study, locations_of, texts
 from pipelines.graph import arguments_of
 from pipelines.local.watch import AT_ONCE, Planned, needed_s, watch
 from pipelines.plan import box_threads, guessed, images_shown, measure, planned
 from syntrial.config import StudyConfig, load_study
 from syntrial.errors import ConfigError, DataError, SyntrialError
 from syntrial.reporting import table
-from syntrial.store import atomic, transfer
+from syntrial.store import atomic
+from syntrial.store.uris import Location
 
 BROKEN = re.compile(r"syntrial(?:\.\w+)*\.(?P<kind>\w+Error): (?P<sentence>.+)")
 # How a shell tells that a system ended a process, and how torch and Python tell that there is no memory.
@@ -44,24 +48,24 @@ def add_to(commands: Any) -> None:
 
 
 def run(flags: argparse.Namespace) -> int:
-    """Runs a study, or says what it would cost. Returns the exit code; raises SyntrialError for what a person can
+    """Runs a study, or prints what it would cost. Returns the exit code; raises SyntrialError for what a person can
     mend.
     """
     study = load_study(flags.study, flags.set)
-    uris = uris_of(flags, study)
+    locations = locations_of(flags, study)
     if flags.dry_run:
-        return _dry_run(study, costed(study, uris))
+        return _dry_run(study, costed(study, locations))
     if not flags.runs:
         raise ConfigError("--runs is empty; it names the folder where results and the cache are kept, such as runs")
     runs = Path(flags.runs).resolve()
-    _refuse_within(runs, uris)
-    counts = counted(study, uris)
+    _refuse_within(runs, locations)
+    counts = counted(study, locations)
     with _alone(runs / study.name), _in_store(runs / "store") as lock, atomic.told_when_full(runs):
         folder = _new_folder(runs / study.name)
         print(f"study {study.name}: {flags.data} -> {_short(folder)}", file=sys.stderr)
         request = {
             "study": study.model_dump(mode="json"),
-            "arguments": arguments_of(study, **uris),
+            "arguments": arguments_of(study, **texts(locations)),
             "store": str(runs / "store"),
         }
         atomic.write_json(folder / "run.json", request)
@@ -69,25 +73,26 @@ def run(flags: argparse.Namespace) -> int:
         return _finish(folder, runs / "store") if code == 0 else _explain(folder, runs / "store", code)
 
 
-def _refuse_within(runs: Path, uris: dict[str, str]) -> None:
+def _refuse_within(runs: Path, locations: dict[str, Location]) -> None:
     """Raises ConfigError where a run would write among the images that it reads."""
-    for flag, uri in uris.items():
-        if uri and not transfer.is_remote(uri) and runs.is_relative_to(uri):
+    for flag, location in locations.items():
+        if location and not location.is_remote and runs.is_relative_to(location.path):
             raise ConfigError(
-                f"--runs {runs} lies within --{flag} {uri}, where what a run writes would count as images; give a "
+                f"--runs {runs} lies within --{flag} {location}, where what a run writes would count as images; give a "
                 "folder outside of it"
             )
 
 
 def _engine(folder: Path, store: Path, plan: list[Planned], lock: int) -> int:
-    """Exit code of the process that runs the graph. It holds the open lock as well, should it live longer than this."""
+    """Exit code of the process that runs the graph. It holds the open lock too, in case it outlives this process."""
     environment = {
         "SYNTRIAL_CHECKPOINTS": str(store / "checkpoints"),
         **os.environ,
         "SYNTRIAL_THREADS": box_threads(),
         "OPENBLAS_NUM_THREADS": "1",  # a process without threads can be copied, which is how ingest gets its workers
         "SYNTRIAL_PROGRESS": str(folder / "progress"),
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH", "")])),
+        "PYTHONSAFEPATH": "1",  # whatever lies in the folder that the run is started in
+        "PYTHONPATH": _import_path(),
     }
     command = [sys.executable, "-m", "pipelines.local.engine", str(folder)]
     with (
@@ -105,6 +110,13 @@ def _engine(folder: Path, store: Path, plan: list[Planned], lock: int) -> int:
             pass_fds=(lock,),
         ) as engine:
             return watch(folder / "progress", engine, plan)
+
+
+def _import_path() -> str:
+    """By which the engine and its boxes import the packages that this process did; installed ones are found anyway."""
+    folders = dict.fromkeys(str(Path(package.__path__[0]).parent) for package in (pipelines, syntrial))
+    folders.pop(sysconfig.get_path("purelib"), None)
+    return os.pathsep.join(filter(None, [*folders, os.environ.get("PYTHONPATH", "")]))
 
 
 def _finish(folder: Path, store: Path) -> int:

@@ -1,4 +1,7 @@
-"""`syntrial VERB`: each verb by hand, from folders to a folder. Their order is the graph's business."""
+"""`syntrial VERB`: each verb by hand, from folders to a folder. Their order is the graph's business.
+
+The same parser takes whatever other commands it is given: `pipelines` adds those that run whole studies.
+"""
 
 from __future__ import annotations
 
@@ -6,83 +9,52 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from syntrial import __version__
-from syntrial.errors import ConfigError, DataError, SyntrialError
-from syntrial.store import atomic
+from syntrial import __version__, commandline
+from syntrial.commandline import Flags, Group, Parser
+from syntrial.errors import DataError
 
 if TYPE_CHECKING:
     from syntrial.config import StudyConfig
 
-Flags = argparse.Namespace
 Numbers = dict[str, float]
 
-# What a light installation lacks, and the extra that brings it.
-EXTRAS = {"torch": "train", "safetensors": "train"}
+
+def main(words: list[str] | None = None, commands: Iterable[Callable[[Group], None]] = ()) -> int:
+    """Runs a verb or a command. Only what is asked for goes to stdout.
+
+    Args:
+        words: the command line, sys.argv's unless given.
+        commands: each adds further commands, whose flags have `command`: flags -> exit code.
+
+    Returns:
+        Exit code: 0 when all went well, 2 for what a person can mend, 1 for a run that failed, 130 after Ctrl-C.
+    """
+    return commandline.run(_parser(commands), words)
 
 
-class Parser(argparse.ArgumentParser):
-    """Takes a word it does not know for any other mistake of a person: one sentence, no page of usage."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises ConfigError."""
-        raise ConfigError(f"{message}; {self.prog} --help says what there is")
-
-
-def main(words: list[str] | None = None) -> int:
-    """Exit code 0 when all went well, 2 for what a person can mend, 130 after Ctrl-C. Only the numbers go to stdout."""
-    flags = Flags(verb="syntrial", stopped="nothing was begun")
-    try:
-        _parser().parse_args(words, flags)
-        if "out" in flags:
-            flags.out = _followed(flags.out)
-            _refuse_foreign(flags.out, flags.verb)
-        for name, value in flags.run(flags).items():
-            print(name, _figure(value))
-        return 0
-    except SyntrialError as error:
-        return _mistake(str(error))
-    except ModuleNotFoundError as error:
-        if error.name not in EXTRAS:
-            raise
-        extra = f"pip install 'syntrial[{EXTRAS[error.name]}]' brings it"
-        return _mistake(f"{flags.verb} needs {error.name}, which is not installed; {extra}")
-    except OSError as error:
-        if error.filename is None and error.errno not in atomic.FULL:
-            raise
-        return _mistake(": ".join(filter(None, (error.filename, error.strerror))))
-    except KeyboardInterrupt:
-        print(f"stopped; {flags.stopped}", file=sys.stderr)
-        return 130
-
-
-def _parser() -> Parser:
-    parser = Parser(prog="syntrial", description="A controlled trial for synthetic training images")
-    parser.add_argument("--version", action="version", version=f"syntrial {__version__}")
-    verbs = parser.add_subparsers(required=True, metavar="VERB", dest="verb")
-    for add_to in (
-        _digest,
-        _ingest,
-        _split,
-        _train_gan,
-        _synthesize,
-        _pool,
-        _train_classifier,
-        _score,
-        _report,
-        _export,
-        _buckets,
-        _prune,
-    ):
+def _parser(commands: Iterable[Callable[[Group], None]]) -> Parser:
+    whole = Parser(
+        prog="syntrial",
+        description="A controlled trial for synthetic training images",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    whole.add_argument("--version", action="version", version=f"syntrial {__version__}")
+    subparsers = whole.add_subparsers(required=True, metavar="COMMAND", dest="verb", help="one of those below")
+    studies, verbs = Group("whole studies", subparsers), Group("verbs, by hand", subparsers)
+    for add_to in commands:
+        add_to(studies)
+    for add_to in VERBS.values():
         add_to(verbs)
-    return parser
+    whole.epilog = "\n\n".join(str(group) for group in (studies, verbs) if group.commands)
+    return whole
 
 
-def _add(verbs: Any, name: str, says: str, run: Callable[[Flags], Numbers], settings: str = "") -> Any:
-    """One verb with what all have in common. `settings`: which part of a study it heeds."""
+def _add(verbs: Group, name: str, says: str, run: Callable[[Flags], Numbers], settings: str = "") -> Any:
+    """One verb, with the flags that all have in common. `settings`: the part of a study that it uses."""
     parser = verbs.add_parser(name, help=says, description=says[0].upper() + says[1:])
     if settings:
         parser.add_argument("--study", default="", metavar="FILE", help="study with the settings; defaults without one")
@@ -91,18 +63,27 @@ def _add(verbs: Any, name: str, says: str, run: Callable[[Flags], Numbers], sett
             action="append",
             default=[],
             metavar="NAME=VALUE",
-            help=f"change a setting; heeded here: {settings}",
+            help=f"change a setting; used here: {settings}",
         )
     trains = name.startswith("train")
     parser.set_defaults(
-        run=run,
-        stopped="the same command goes on from the last checkpoint" if trains else "nothing was written",
+        command=lambda flags: _do(run, flags),
+        stopped="the same command continues from the last checkpoint" if trains else "nothing was written",
     )
     return parser
 
 
-def _digest(verbs: Any) -> None:
-    parser = _add(verbs, "digest", "where data lie -> what they are now, in 64 digits each", _run_digest)
+def _do(run: Callable[[Flags], Numbers], flags: Flags) -> int:
+    if "out" in flags:
+        flags.out = _followed(flags.out)
+        _refuse_foreign(flags.out, flags.verb)
+    for name, value in run(flags).items():
+        print(name, _figure(value))
+    return 0
+
+
+def _digest(verbs: Group) -> None:
+    parser = _add(verbs, "digest", "where data lie -> the digest of each, 64 hexadecimal digits", _run_digest)
     parser.add_argument("data", nargs="+", help="folder, archive or manifest: a path, s3:// or minio://")
 
 
@@ -114,7 +95,7 @@ def _run_digest(flags: Flags) -> Numbers:
     return {}
 
 
-def _ingest(verbs: Any) -> None:
+def _ingest(verbs: Group) -> None:
     parser = _add(verbs, "ingest", "raw files -> image set", _run_ingest, "side, classes, ingest.*")
     parser.add_argument("data", help="folder, archive or manifest: a path, s3:// or minio://")
     parser.add_argument("out", help="folder to write")
@@ -137,7 +118,7 @@ def _run_ingest(flags: Flags) -> Numbers:
     )
 
 
-def _split(verbs: Any) -> None:
+def _split(verbs: Group) -> None:
     parser = _add(verbs, "split", "image set + protocol -> the same with train, val and test", _run_split, "split.*")
     parser.add_argument("images", help="image set")
     parser.add_argument("out", help="folder to write")
@@ -152,8 +133,10 @@ def _run_split(flags: Flags) -> Numbers:
     return split(flags.images, flags.out, protocol=flags.protocol, config=config, external=flags.external)
 
 
-def _train_gan(verbs: Any) -> None:
-    parser = _add(verbs, "train-generator", "image set -> generator of one class", _run_train_gan, "generators.KIND.*")
+def _train_generator(verbs: Group) -> None:
+    parser = _add(
+        verbs, "train-generator", "image set -> generator of one class", _run_train_generator, "generators.KIND.*"
+    )
     parser.add_argument("images", help="image set")
     parser.add_argument("out", help="folder to write")
     parser.add_argument("--kind", choices=("faces", "simple", "transfer"), required=True)
@@ -161,7 +144,7 @@ def _train_gan(verbs: Any) -> None:
     parser.add_argument("--start", default="", metavar="GENERATOR", help="generator that a transfer continues")
 
 
-def _run_train_gan(flags: Flags) -> Numbers:
+def _run_train_generator(flags: Flags) -> Numbers:
     from syntrial.train_generator import train_generator
 
     config = getattr(_study(flags).generators, flags.kind)
@@ -170,7 +153,7 @@ def _run_train_gan(flags: Flags) -> Numbers:
     )
 
 
-def _synthesize(verbs: Any) -> None:
+def _synthesize(verbs: Group) -> None:
     parser = _add(verbs, "synthesize", "generator -> image set", _run_synthesize, "images_per_class")
     parser.add_argument("generator", help="what train-generator wrote")
     parser.add_argument("out", help="folder to write")
@@ -183,8 +166,8 @@ def _run_synthesize(flags: Flags) -> Numbers:
     return synthesize(flags.generator, flags.out, count=_study(flags, images_per_class=flags.count).images_per_class)
 
 
-def _pool(verbs: Any) -> None:
-    parser = _add(verbs, "pool", "divided real images and synthetic sets -> one image set", _run_pool, "split.*")
+def _pool(verbs: Group) -> None:
+    parser = _add(verbs, "pool", "divided real images + synthetic sets -> one image set", _run_pool, "split.*")
     parser.add_argument("real", help="image set that split wrote")
     parser.add_argument("out", help="folder to write")
     parser.add_argument("--synthetic", nargs="+", default=[], metavar="SET", help="image sets that synthesize wrote")
@@ -196,9 +179,9 @@ def _run_pool(flags: Flags) -> Numbers:
     return pool(flags.real, flags.synthetic, flags.out, config=_study(flags).split)
 
 
-def _train_classifier(verbs: Any) -> None:
-    heeded, says = "seeds, classifier.*, conventional.*", "pooled set + arm -> classifiers, curves, predictions"
-    parser = _add(verbs, "train-classifier", says, _run_train_classifier, heeded)
+def _train_classifier(verbs: Group) -> None:
+    used, says = "seeds, classifier.*, conventional.*", "pooled set + arm -> classifiers, curves, predictions"
+    parser = _add(verbs, "train-classifier", says, _run_train_classifier, used)
     parser.add_argument("images", help="image set that pool wrote; held out and without generated images, split")
     parser.add_argument("out", help="folder to write")
     arm = "a preset, or an arm such as 'half: add=simple dose=0.5' (default: %(default)s)"
@@ -220,7 +203,7 @@ def _run_train_classifier(flags: Flags) -> Numbers:
     )
 
 
-def _score(verbs: Any) -> None:
+def _score(verbs: Group) -> None:
     parser = _add(verbs, "score", "trained classifier + image set -> predictions, numbers", _run_score)
     parser.add_argument("classifier", help="of one seed: classifiers/seed-N of what train-classifier wrote")
     parser.add_argument("images", help="image set of the same side and classes, none of which trained the classifier")
@@ -233,7 +216,7 @@ def _run_score(flags: Flags) -> Numbers:
     return score(flags.classifier, flags.images, flags.out)
 
 
-def _report(verbs: Any) -> None:
+def _report(verbs: Group) -> None:
     parser = _add(verbs, "report", "predictions -> table, figures, verdict", _run_report, "all of the study")
     parser.add_argument("out", help="folder to write")
     for protocol in ("as-printed", "held-out"):
@@ -259,7 +242,7 @@ def _run_report(flags: Flags) -> Numbers:
     )
 
 
-def _export(verbs: Any) -> None:
+def _export(verbs: Group) -> None:
     says = "image set -> folder of PNGs by part, source and class; trained classifier -> weights, ONNX"
     parser = _add(verbs, "export", says, _run_export)
     parser.add_argument("what", help="image set, or the trained classifier of one seed")
@@ -272,7 +255,7 @@ def _run_export(flags: Flags) -> Numbers:
     return export(flags.what, flags.out)
 
 
-def _buckets(verbs: Any) -> None:
+def _buckets(verbs: Group) -> None:
     parser = _add(verbs, "buckets", "make an object store's buckets and the rules that keep them clean", _run_buckets)
     parser.add_argument("uris", nargs="+", metavar="BUCKET", help="minio://BUCKET or s3://BUCKET")
     parser.add_argument("--checkpoint-days", type=_days, default=30, help="until one is deleted (default: %(default)s)")
@@ -285,10 +268,14 @@ def _run_buckets(flags: Flags) -> Numbers:
     return make_buckets(flags.uris, flags.checkpoint_days)
 
 
-def _prune(verbs: Any) -> None:
-    parser = _add(verbs, "prune", "remove the checkpoints of work that nobody went on with", _run_prune)
+def _prune(verbs: Group) -> None:
+    parser = _add(verbs, "prune", "remove the checkpoints of work that was not continued", _run_prune)
     parser.add_argument(
-        "--older-than-days", type=_days, required=True, metavar="DAYS", help="since the work's last checkpoint"
+        "--older-than-days",
+        type=_days,
+        required=True,
+        metavar="DAYS",
+        help="since the work's last checkpoint",
     )
     parser.add_argument(
         "--folder", type=Path, help="of all checkpoints, such as runs/store/checkpoints (default: SYNTRIAL_CHECKPOINTS)"
@@ -311,16 +298,16 @@ def _study(flags: Flags, **given: Any) -> StudyConfig:
     return load_study(flags.study, [*flags.set, *own])
 
 
-def _px(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 4096:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of px from 1 to 4096")
-    return int(text)
+def _number_of(unit: str, most: int) -> Callable[[str], int]:
+    def parsed(text: str) -> int:
+        if not text.isdecimal() or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number of {unit} from 1 to {most}")
+        return int(text)
+
+    return parsed
 
 
-def _days(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 3650:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of days from 1 to 3650")
-    return int(text)
+_px, _days = _number_of("px", 4096), _number_of("days", 3650)
 
 
 def _followed(out: str) -> Path:
@@ -358,13 +345,25 @@ def _written_by(out: Path) -> str:
         return ""
 
 
+# The verbs by name, each with the function that adds it.
+VERBS: dict[str, Callable[[Group], None]] = {
+    "digest": _digest,
+    "ingest": _ingest,
+    "split": _split,
+    "train-generator": _train_generator,
+    "synthesize": _synthesize,
+    "pool": _pool,
+    "train-classifier": _train_classifier,
+    "score": _score,
+    "report": _report,
+    "export": _export,
+    "buckets": _buckets,
+    "prune": _prune,
+}
+
+
 def _figure(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else f"{value:.6g}"
-
-
-def _mistake(sentence: str) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

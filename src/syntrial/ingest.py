@@ -23,7 +23,7 @@ from syntrial.errors import DataError
 from syntrial.imageset import Row, Writer
 from syntrial.progress import Progress
 from syntrial.reading import ledger
-from syntrial.reading.archives import Store
+from syntrial.reading.archives import FileSource
 from syntrial.reading.candidates import ASIDE, DOCUMENTS, Candidate
 from syntrial.reading.decode import Taken
 from syntrial.reading.layouts import Found, find, is_manifest
@@ -32,6 +32,7 @@ from syntrial.reading.spool import Spool
 from syntrial.reading.twins import settle
 from syntrial.reading.workers import take_all
 from syntrial.store import atomic, transfer
+from syntrial.store.uris import Location
 
 IMAGES = "images"  # the set that a study divides; the groups of other sets are prefixed with the set's name
 TABLE = "ingest.csv"
@@ -65,7 +66,7 @@ def ingest(
         DataError: a source that cannot be read, a class without a file, no usable image, or a larger share of files
             lost than `config.max_left_out`; a list of all files is then next to `out`.
     """
-    out = Path(out)
+    out, location = Path(out), Location.given(data)
     out.parent.mkdir(parents=True, exist_ok=True)
     listing = out.with_name(f"{out.name}.{TABLE}")
     salt = salt or os.environ.get("SYNTRIAL_SALT", "")
@@ -74,12 +75,12 @@ def ingest(
         Spool(Path(scratch) / "squares", side) as squares,
         atomic.new_folder(out) as draft,
     ):
-        found = _found(data, classes, config, Path(scratch))
+        found = _found(location, classes, config, Path(scratch))
         with Progress("ingest", len(found.wanted), unit="files", kind=name, label=f"{side}px") as progress:
-            taken = take_all(found.store, found.wanted, side, config, salt)
+            taken = take_all(found.origin, found.wanted, side, config, salt)
             records = _records(found, taken, squares, config, progress, name)
         settle(records, squares, config.near_duplicate_bits)
-        if data:
+        if location:
             ledger.refuse_losses(records, config, listing)
         facts = {"name": PurePosixPath(str(data)).name or name, **ledger.facts(records, found.layout, side)}
         facts["warnings"] = found.warnings + ledger.doubts(records, classes, side, salt)
@@ -91,12 +92,14 @@ def ingest(
     return _numbers(facts)
 
 
-def _found(data: str | Path, classes: list[str], config: IngestConfig, scratch: Path) -> Found:
-    if not str(data):
-        return Found("none", Store(Path()), [], [])
-    source = transfer.fetch(data, scratch)
-    if transfer.is_remote(data) and is_manifest(source):
-        raise DataError(f"{data} is a manifest without its images; give the prefix of both, and name it manifest.csv")
+def _found(location: Location, classes: list[str], config: IngestConfig, scratch: Path) -> Found:
+    if not location:
+        return Found("none", FileSource(Path()), [], [])
+    source = transfer.fetch(location, scratch)
+    if location.is_remote and is_manifest(source):
+        raise DataError(
+            f"{location} is a manifest without its images; give the prefix of both, and name it manifest.csv"
+        )
     return find(source, classes, config, scratch)
 
 

@@ -10,6 +10,7 @@ from cuts import begun, contents
 from syntrial.generators.settings import DcganConfig
 from syntrial.store.buckets import make_buckets
 from syntrial.store.transfer import open_store
+from syntrial.store.uris import Location
 from syntrial.train_generator import train_generator
 from syntrial.training.checkpoint import Checkpoints
 
@@ -24,7 +25,7 @@ def mirror():
     make_buckets(["minio://syntrial"])
     uri = f"minio://syntrial/checkpoints/tests-{secrets.token_hex(6)}"
     yield uri
-    store = open_store(uri)
+    store = open_store(Location.of(uri))
     for entry in [*store.entries()]:
         store.delete(entry.name)
 
@@ -44,7 +45,7 @@ def test_ten_studies_at_once_end_as_each_ends_alone_and_leave_its_last_state_in_
     assert [one.exitcode for one in running] == [0] * len(STUDIES)
     alone = {seed: trained_alone(tmp_path / f"alone-{seed}", seed) for seed in set(STUDIES)}
     assert not [out.name for out, seed in studies.items() if contents(out) != alone[seed]]
-    keys = {entry.name.partition("/")[0] for entry in open_store(mirror).entries()}
+    keys = {entry.name.partition("/")[0] for entry in open_store(Location.of(mirror)).entries()}
     kept = [Checkpoints(key, tmp_path / "nothing", mirror).latest() for key in keys]
     assert [step for step, _ in kept] == [STEPS] * len(alone)
 

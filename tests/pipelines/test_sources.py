@@ -12,11 +12,12 @@ from local_runs import ROOT, TINY
 from reading.test_layouts import COVID19_NEW, COVID19_OLD, KERMANY, NIH, NIH_TEXTS
 
 from pipelines.counts import counted
-from pipelines.flags import add_study, uris_of
+from pipelines.flags import add_study, locations_of
 from pipelines.graph import BESIDE
 from syntrial.config import load_study
 from syntrial.ingest import ingest
 from syntrial.reading.layouts import FACES
+from syntrial.store.uris import Location
 
 SAMPLE = {
     name: sorted((ROOT / "data" / "sample" / name).rglob("*.png"))
@@ -66,26 +67,28 @@ def begun(words, tmp_path):
     if flags.data in DOWNLOADS:
         flags.data = str(fake(DOWNLOADS[flags.data], tmp_path / flags.data))
     study = load_study(ROOT / flags.study, flags.set)
-    return study, uris_of(flags, study)
+    return study, locations_of(flags, study)
 
 
 @pytest.mark.parametrize("words", commands())
 def test_what_the_documentation_says_finds_every_image_and_face(words, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    study, uris = begun(words, tmp_path)
-    counts = counted(study, uris)
+    study, locations = begun(words, tmp_path)
+    counts = counted(study, locations)
     assert counts.faces == 5 and min(counts.classes[label] for label in study.classes) > 0
     beside = study.ingest.model_copy(update=BESIDE)
     for name, classes, config in (("data", study.classes, study.ingest), ("faces", [FACES], beside)):
-        numbers = ingest(uris[name], tmp_path / f"{name} set", side=32, classes=classes, config=config, name=name)
+        data = str(locations[name])
+        numbers = ingest(data, tmp_path / f"{name} set", side=32, classes=classes, config=config, name=name)
         assert numbers["used"] == (counts.total if name == "data" else counts.faces)
 
 
 def test_a_layout_said_outright_is_that_of_the_images_alone(tmp_path):
     words = "--data ChestXRay2017.zip --set 'classes=[normal, viral]' --set ingest.layout=kermany"
-    study, uris = begun(words, tmp_path)
-    uris["external"] = str(fake(["normal/a.png", "viral/b.png", "viral/c.png"], tmp_path / "elsewhere"))
-    counts = counted(study, uris)
+    study, locations = begun(words, tmp_path)
+    elsewhere = fake(["normal/a.png", "viral/b.png", "viral/c.png"], tmp_path / "elsewhere")
+    locations["external"] = Location.of(elsewhere)
+    counts = counted(study, locations)
     assert (counts.classes, counts.faces, counts.external) == ({"normal": 4, "viral": 2}, 5, 3)
 
 

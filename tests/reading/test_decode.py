@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from syntrial.config import IngestConfig
-from syntrial.reading.archives import File, Store
+from syntrial.reading.archives import File, FileSource
 from syntrial.reading.decode import strict, take
 from syntrial.reading.dicom import pseudonym
 from syntrial.reading.pixels import full_scale, squared
@@ -28,7 +28,7 @@ def taken(content, tmp_path, name="image.png", side=128, **settings):
     (tmp_path / name).write_bytes(content)
     config = IngestConfig(**settings)
     with strict(config):
-        return take(Store(tmp_path), File(name, name, len(content)), side, config, "salt")
+        return take(FileSource(tmp_path), File(name, name, len(content)), side, config, "salt")
 
 
 def saved(image, kind, **options):

@@ -101,7 +101,7 @@ def test_counting_the_files_of_a_tar_unpacks_no_image(tree, tmp_path):
     found = find(packed, classes, IngestConfig(), tmp_path, tables_only=True)
     whole = find(source, classes, IngestConfig(), tmp_path)
     assert [one.label for one in found.candidates] == [one.label for one in whole.candidates]
-    unpacked = sorted(path.read_text(encoding="utf-8") for path in found.store.path.iterdir())
+    unpacked = sorted(path.read_text(encoding="utf-8") for path in found.origin.path.iterdir())
     assert unpacked == sorted(NIH_TEXTS.values())
 
 

@@ -175,7 +175,7 @@ def test_a_file_that_went_wrong_leaves_what_was_there(tmp_path):
 
 def test_a_process_that_is_killed_while_it_writes_leaves_what_was_there(tmp_path):
     atomic.write_bytes(tmp_path / "a", b"old")
-    code = "import os, signal, sys; from syntrial import atomic\nwith atomic.new_file(sys.argv[1]) as file:\n"
+    code = "import os, signal, sys; from syntrial.store import atomic\nwith atomic.new_file(sys.argv[1]) as file:\n"
     code += "    file.write(b'new'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "a")], env={"PYTHONPATH": str(Path(__file__).parents[2] / "src")}

@@ -12,9 +12,9 @@ from object_server import object_server
 
 from syntrial.cli import main
 from syntrial.errors import ConfigError
+from syntrial.store import token
 from syntrial.store.buckets import make_buckets
-from syntrial.store.token import generation
-from syntrial.store.uris import StorageError
+from syntrial.store.uris import Location, StorageError
 
 URIS = ["minio://artifacts", "minio://steps"]
 
@@ -26,7 +26,7 @@ def server(monkeypatch):
         yield address
         for bucket in ("artifacts", "steps"):  # they would outlive the server
             if client(address).bucket_exists(bucket):
-                client(address).remove_object(bucket, "generation")
+                client(address).remove_object(bucket, token.NAME)
                 client(address).remove_bucket(bucket)
 
 
@@ -103,11 +103,11 @@ def test_twice_is_as_once(server):
     assert [rules(server, bucket) for bucket in ("artifacts", "steps")] == before
 
 
-def test_a_store_that_has_begun_no_generation_begins_one_and_keeps_it(server):
+def test_a_store_without_a_token_gets_one_and_keeps_it(server):
     make_buckets(URIS)
-    first = generation("minio://steps/checkpoints")
+    first = token.read(Location.of("minio://steps/checkpoints"))
     make_buckets(URIS)
-    assert first and generation("minio://steps/checkpoints") == first
+    assert first and token.read(Location.of("minio://steps/checkpoints")) == first
 
 
 def test_checkpoints_expire_and_nothing_else_does(server):
@@ -158,7 +158,7 @@ def test_two_installations_on_one_bucket_leave_each_other_their_rule(server, mon
 
 def test_checkpoints_that_are_a_whole_bucket_are_refused(server, monkeypatch):
     monkeypatch.setenv("SYNTRIAL_CHECKPOINT_URI", "minio://steps")
-    with pytest.raises(ConfigError, match="would be deleted in time; add a prefix"):
+    with pytest.raises(ConfigError, match="all of it would expire; add a prefix"):
         make_buckets(URIS)
 
 

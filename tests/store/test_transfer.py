@@ -10,10 +10,26 @@ import pytest
 from minio import Minio
 
 from syntrial.errors import ConfigError, DataError, SyntrialError
+from syntrial.store import transfer
 from syntrial.store.objects import DAMAGED_TRIES, PAGE, PART_BYTES, ObjectStore
-from syntrial.store.transfer import digest, fetch, is_remote, open_store, store
-from syntrial.store.uris import Place, StorageError, place_of
+from syntrial.store.uris import NOWHERE, Location, StorageError
 from tests.object_server import SECRET, FaultyWay, answering, object_server
+
+
+def digest(uri, *rest):
+    return transfer.digest(Location.given(uri), *rest)
+
+
+def fetch(uri, *rest):
+    return transfer.fetch(Location.of(uri), *rest)
+
+
+def open_store(uri):
+    return transfer.open_store(Location.of(uri))
+
+
+def store(path, uri):
+    transfer.store(path, Location.of(uri))
 
 
 @pytest.fixture(scope="module")
@@ -56,19 +72,38 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("uri", "place"),
+    ("uri", "location"),
     [
-        ("xrays", Place("file", "", "xrays")),
-        ("scan:7/raw", Place("file", "", "scan:7/raw")),
-        ("file:///data/x%20y", Place("file", "", "/data/x y")),
-        ("file://localhost/data", Place("file", "", "/data")),
-        ("minio://bucket", Place("minio", "bucket", "")),
-        ("S3://bucket/a/b#1?.zip", Place("s3", "bucket", "a/b#1?.zip")),
+        ("xrays", Location("file", "", "xrays")),
+        ("scan:7/raw", Location("file", "", "scan:7/raw")),
+        ("file:///data/x%20y", Location("file", "", "/data/x y")),
+        ("file://localhost/data", Location("file", "", "/data")),
+        ("file:///data/", Location("file", "", "/data/")),
+        ("/", Location("file", "", "/")),
+        ("minio://bucket", Location("minio", "bucket", "")),
+        ("S3://bucket/a/b#1?.zip", Location("s3", "bucket", "a/b#1?.zip")),
     ],
 )
-def test_a_uri_names_a_place(uri, place):
-    assert place_of(uri) == place
-    assert is_remote(uri) == (place.scheme != "file")
+def test_a_uri_is_parsed_into_a_location(uri, location):
+    assert Location.of(uri) == location
+    assert location.is_remote == (location.scheme != "file")
+
+
+def test_an_empty_uri_points_nowhere_and_everything_else_somewhere():
+    assert Location.given("") == NOWHERE and not NOWHERE and str(NOWHERE) == ""
+    assert all(Location.given(uri) for uri in ("x", "/", "minio://bucket"))
+    assert NOWHERE.resolved() == NOWHERE
+
+
+@pytest.mark.parametrize("uri", ["xrays", "/data/x y/", "minio://bucket", "s3://bucket/a/b#1?.zip"])
+def test_a_locations_text_is_a_uri_of_that_location(uri):
+    assert Location.of(str(Location.of(uri))) == Location.of(uri)
+
+
+@pytest.mark.parametrize("uri", ["minio://bucket", "minio://bucket/", "/", "/data", "/data/", "data"])
+def test_a_name_below_a_location_is_one_part_more(uri):
+    below = Location.of(uri).below("x")
+    assert below.path.name == "x" and below.path.parent == Location.of(uri).path
 
 
 @pytest.mark.parametrize(
@@ -89,7 +124,7 @@ def test_a_uri_names_a_place(uri, place):
 )
 def test_a_mistyped_uri_is_refused_with_what_would_fit(uri, said):
     with pytest.raises(ConfigError, match=said):
-        place_of(uri)
+        Location.of(uri)
 
 
 def test_a_path_that_is_not_there_is_refused_with_the_one_that_was_meant(tmp_path):
@@ -136,7 +171,7 @@ def test_certificates_that_cannot_be_read_are_named_where_the_way_is_encrypted(n
 
 def test_a_password_in_a_uri_is_refused_and_not_repeated():
     with pytest.raises(ConfigError) as refused:
-        place_of(f"minio://me:{SECRET}@bucket/key")
+        Location.of(f"minio://me:{SECRET}@bucket/key")
     assert SECRET not in str(refused.value)
 
 
@@ -489,7 +524,7 @@ def test_local_data_load_no_client(tmp_path):
     import subprocess
     import sys
 
-    code = "import sys; from syntrial import storage; storage.digest(sys.argv[1]); sys.exit('minio' in sys.modules)"
+    code = "import sys; from syntrial.digest import digest; digest(sys.argv[1]); sys.exit('minio' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": "src"}
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment).returncode == 0
 

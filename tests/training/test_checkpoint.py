@@ -18,7 +18,7 @@ from minio import Minio
 
 from syntrial.errors import ConfigError, TrainingError
 from syntrial.store.transfer import open_store
-from syntrial.store.uris import StorageError
+from syntrial.store.uris import Location, StorageError
 from syntrial.training.checkpoint import LASTING, NAME, Checkpoints, key_for, prune
 from tests.object_server import SECRET, FaultyWay, object_server
 
@@ -319,7 +319,7 @@ def test_a_writer_that_lags_behind_moves_nothing_back(tmp_path, mirror):
         ahead.save(step, state_at(step))
     behind.save(50, state_at(50))
     assert is_of(behind.latest(), 110)
-    assert json.loads(open_store(f"{mirror}/work").read_bytes("LATEST"))["step"] == 110
+    assert json.loads(open_store(Location.of(f"{mirror}/work")).read_bytes("LATEST"))["step"] == 110
 
 
 def test_a_second_process_waits_until_the_first_lets_go(tmp_path):

@@ -51,7 +51,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file. `name` is for people, with / between folders; `at` is its key for `Store.open`."""
+    """One file. `name` is for people, with / between folders; `at` is its key for `FileSource.open`."""
 
     name: str
     at: str
@@ -59,7 +59,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Store:
+class FileSource:
     """A folder or zip that holds files. Small, so that it can be sent to another process."""
 
     path: Path
@@ -75,7 +75,7 @@ class Store:
 
 def stored(
     source: Path, scratch: Path, limits: Limits | None = None, unpacks: Callable[[str], bool] = lambda name: True
-) -> tuple[Store, list[File]]:
+) -> tuple[FileSource, list[File]]:
     """The files in a folder or archive, in the order of their names.
 
     Args:
@@ -89,17 +89,17 @@ def stored(
     """
     limits = limits or Limits()
     if source.is_dir():
-        store, files = Store(source), list(_walk(source))
+        origin, files = FileSource(source), list(_walk(source))
     elif not source.is_file():
         raise DataError(f"there is no folder or file {source}")
     else:
         try:
-            store, files = _archive(source, scratch, limits, unpacks)
+            origin, files = _archive(source, scratch, limits, unpacks)
         except DAMAGED as error:
             if getattr(error, "errno", None):  # a fault of the disk, not of the archive
                 raise
             raise DataError(f"{source.name} is damaged or incomplete: {error}; download or pack it again") from None
-    return store, sorted(files, key=lambda file: file.name)
+    return origin, sorted(files, key=lambda file: file.name)
 
 
 def is_archive(source: Path) -> bool:
@@ -139,7 +139,9 @@ def size_of(path: str | Path) -> int:
     return found.st_size if stat.S_ISREG(found.st_mode) else -1
 
 
-def _archive(source: Path, scratch: Path, limits: Limits, unpacks: Callable[[str], bool]) -> tuple[Store, list[File]]:
+def _archive(
+    source: Path, scratch: Path, limits: Limits, unpacks: Callable[[str], bool]
+) -> tuple[FileSource, list[File]]:
     if not is_archive(source):
         raise DataError(
             f"{source.name} is neither a folder nor an archive (.zip, or .tar, packed with gzip, bzip2 or xz or not)"
@@ -147,12 +149,12 @@ def _archive(source: Path, scratch: Path, limits: Limits, unpacks: Callable[[str
     with open(source, "rb") as file:
         start = file.read(6)
     if start.startswith(b"PK"):
-        return Store(source, zipped=True), _zip_files(source, limits)
+        return FileSource(source, zipped=True), _zip_files(source, limits)
     opener = next((opener for magic, opener in TAR_OPENERS.items() if start.startswith(magic)), open)
     folder = scratch / "unpacked"
     folder.mkdir()
     with opener(source, "rb") as stream:
-        return Store(folder), list(_untar(_Forward(stream, source, limits), source.name, folder, limits, unpacks))
+        return FileSource(folder), list(_untar(_Forward(stream, source, limits), source.name, folder, limits, unpacks))
 
 
 # A forked process must not share an open file with its parent: both would move the same file position.

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from syntrial.config import IngestConfig
 from syntrial.imageset import Pixels, sha256_of
 from syntrial.reading import dicom
-from syntrial.reading.archives import DAMAGED, File, Store
+from syntrial.reading.archives import DAMAGED, File, FileSource
 from syntrial.reading.likeness import chest_likeness, fingerprint, thumbnail
 from syntrial.reading.pixels import ImageError, from_numbers, refuse_blank, squared
 
@@ -88,10 +88,10 @@ def strict(config: IngestConfig) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def take(store: Store, file: File, side: int, config: IngestConfig, salt: str) -> Taken:
+def take(origin: FileSource, file: File, side: int, config: IngestConfig, salt: str) -> Taken:
     """Reads one whole file; call it inside `strict`. Never raises because of a file's content."""
     try:
-        with _opened(store, file) as content:
+        with _opened(origin, file) as content:
             picture = _read(content, config)
         refuse_blank(picture.image)
         image_SS = squared(picture.image, side, config.fit)
@@ -113,7 +113,7 @@ def take(store: Store, file: File, side: int, config: IngestConfig, salt: str) -
     )
 
 
-def _opened(store: Store, file: File) -> BinaryIO:
+def _opened(origin: FileSource, file: File) -> BinaryIO:
     if file.size < 0:
         raise ImageError("missing", "there is no such file, or it is no ordinary one")
     if file.size == 0:
@@ -121,7 +121,7 @@ def _opened(store: Store, file: File) -> BinaryIO:
     if file.size > MAX_FILE_BYTES:
         raise ImageError("too large", f"the file has {file.size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
     try:
-        return store.open(file.at)
+        return origin.open(file.at)
     except DAMAGED as error:
         raise ImageError("unreadable", f"the file cannot be read ({type(error).__name__})") from None
 

@@ -1,6 +1,6 @@
 """DICOM -> grey picture. Only pixels and the patient ID leave this module: no other tag, no message that quotes one.
 
-pydicom is optional (the extra `dicom`). Standard: PS3.3, sections C.7.6.3 (pixels), C.11.1 and C.11.2 (look-up tables).
+Standard: PS3.3, sections C.7.6.3 (pixels), C.11.1 and C.11.2 (look-up tables).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def read(file: BinaryIO, max_pixels: int) -> tuple[Image.Image, str]:
     try:
         import pydicom
     except ImportError:
-        raise ImageError("needs pydicom", "a DICOM file; reading it needs the extra syntrial[dicom]") from None
+        raise ImageError("needs pydicom", "a DICOM file; pip install pydicom brings what reads it") from None
     logging.getLogger("pydicom").disabled = True  # its messages quote tags
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # and so do its warnings

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from syntrial.config import IngestConfig, same_name
 from syntrial.errors import ConfigError, DataError
-from syntrial.reading.archives import File, Store, is_archive, printable, size_of, stored
+from syntrial.reading.archives import File, FileSource, is_archive, printable, size_of, stored
 from syntrial.reading.candidates import DOCUMENTS, Candidate, Layout, Read, basename, folders, table_rows
 from syntrial.reading.publicsets import PUBLIC_SETS, SIGNS
 
@@ -35,7 +35,7 @@ class Found:
     """All files of a source, ordered by class and then name; those without a class last."""
 
     layout: str
-    store: Store
+    origin: FileSource
     candidates: list[Candidate]
     warnings: list[str]
 
@@ -62,14 +62,14 @@ def find(source: Path, classes: list[str], config: IngestConfig, scratch: Path, 
     if is_manifest(source):
         if config.layout != "auto":
             raise ConfigError(f"ingest.layout is {config.layout!r}, but {source.name} is a manifest; leave it at auto")
-        name, store, candidates = "manifest", Store(source.parent), listed(source)
+        name, origin, candidates = "manifest", FileSource(source.parent), listed(source)
     else:
-        store, files = stored(source, scratch, unpacks=_is_table if tables_only else lambda name: True)
-        name, candidates = _by_layout(config.layout, files, lambda file: _contents(store, file))
+        origin, files = stored(source, scratch, unpacks=_is_table if tables_only else lambda name: True)
+        name, candidates = _by_layout(config.layout, files, lambda file: _contents(origin, file))
     _label(candidates, classes, alone=name == "folders" and len(classes) == 1)
     _refuse_missing_class(candidates, classes, source.name)
     candidates.sort(key=lambda c: (classes.index(c.label) if c.label else len(classes), c.file.name))
-    return Found(name, store, candidates, _doubts(candidates, name))
+    return Found(name, origin, candidates, _doubts(candidates, name))
 
 
 def _is_table(name: str) -> bool:
@@ -83,7 +83,7 @@ def is_manifest(source: Path) -> bool:
 
 def listed(manifest: Path) -> list[Candidate]:
     """The rows of a manifest. Raises DataError where it cannot be read or names impossible files."""
-    text = _contents(Store(manifest.parent), File(manifest.name, manifest.name, size_of(manifest)))
+    text = _contents(FileSource(manifest.parent), File(manifest.name, manifest.name, size_of(manifest)))
     return _listed(text, manifest.name, lambda name: _beside(manifest.parent, name))
 
 
@@ -162,8 +162,8 @@ def _beside(folder: Path, name: str) -> File:
     return File(shown, name, -1)
 
 
-def _contents(store: Store, file: File) -> str:
-    with store.open(file.at) as content:
+def _contents(origin: FileSource, file: File) -> str:
+    with origin.open(file.at) as content:
         read = content.read(MAX_TABLE_BYTES + 1)
         if len(read) > MAX_TABLE_BYTES:
             raise DataError(

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from syntrial.config import IngestConfig
 from syntrial.errors import ConfigError, DataError
-from syntrial.reading.archives import File, Store
+from syntrial.reading.archives import File, FileSource
 from syntrial.reading.decode import Taken, strict, take
 
 FEW_BYTES = 2**22  # total size of the files below which starting processes takes longer than the work
 BATCH_FILES, BATCH_BYTES = 32, 2**22  # limits of one task
 
-Batch = tuple[Store, list[File], int, IngestConfig, str]
+Batch = tuple[FileSource, list[File], int, IngestConfig, str]
 
 
 def workers() -> int:
@@ -37,14 +37,14 @@ def workers() -> int:
     return int(wanted)
 
 
-def take_all(store: Store, files: list[File], side: int, config: IngestConfig, salt: str) -> Iterator[Taken]:
+def take_all(origin: FileSource, files: list[File], side: int, config: IngestConfig, salt: str) -> Iterator[Taken]:
     """The outcome for each file, in the order of the files, for any number of processes.
 
     Raises:
         DataError: a process was killed, as happens when memory is full.
     """
     size = max(1, min(BATCH_FILES, BATCH_BYTES // (side * side), len(files) // (16 * workers())))
-    batches = [(store, files[start : start + size], side, config, salt) for start in range(0, len(files), size)]
+    batches = [(origin, files[start : start + size], side, config, salt) for start in range(0, len(files), size)]
     if workers() == 1 or sum(file.size for file in files) < FEW_BYTES:
         for batch in batches:
             yield from _take_batch(batch)
@@ -82,9 +82,9 @@ def _end_with_parent() -> None:
 
 
 def _take_batch(batch: Batch) -> list[Taken]:
-    store, files, side, config, salt = batch
+    origin, files, side, config, salt = batch
     with strict(config):
-        return [take(store, file, side, config, salt) for file in files]
+        return [take(origin, file, side, config, salt) for file in files]
 
 
 def _context() -> multiprocessing.context.BaseContext:

@@ -1,4 +1,4 @@
-"""The buckets of a place, made where they are missing, with the rules by which a store cleans up after itself.
+"""The buckets of an installation, made where they are missing, with the rules by which a store cleans up after itself.
 
 Uploads that were begun and never finished go after a day, checkpoints a while after they were last written. MinIO takes
 no rule for uploads: there they go by a setting of the server's own, MINIO_API_STALE_UPLOADS_EXPIRY, a day as well.
@@ -18,7 +18,7 @@ from minio.lifecycleconfig import AbortIncompleteMultipartUpload, Expiration, Li
 from syntrial.errors import ConfigError
 from syntrial.store import token
 from syntrial.store.objects import ObjectStore
-from syntrial.store.uris import Place, place_of
+from syntrial.store.uris import Location
 
 CHECKPOINT_DAYS = 30  # after which nobody comes back to a piece of work, and a report has long been made of its result
 UPLOADS, CHECKPOINTS = "syntrial-unfinished-uploads", "syntrial-checkpoints"  # names of rules; of these with the prefix
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 def make_buckets(uris: Iterable[str], checkpoint_days: int = CHECKPOINT_DAYS) -> dict[str, float]:
     """Makes the buckets that are missing and sets their rules, again and again to the same end; deletes nothing.
-    A store without a generation begins one.
+    A store without a token gets one.
 
     Rules of others stay, and those for checkpoints elsewhere in a bucket that several installations share. Returns how
     many buckets there are, how many of them are new, and the rules of ours on them.
@@ -42,13 +42,14 @@ def make_buckets(uris: Iterable[str], checkpoint_days: int = CHECKPOINT_DAYS) ->
         ConfigError: a URI that names no bucket, or an environment that does not say how to reach the store.
         StorageError: the store is gone or refuses.
     """
-    places = {_bucket(uri): [_ending_uploads()] for uri in uris}
-    if uri := os.environ.get("SYNTRIAL_CHECKPOINT_URI", ""):
-        places.setdefault(_bucket(uri), [_ending_uploads()]).append(_expiry(uri, checkpoint_days))
-    buckets = {Bucket(place): rules for place, rules in places.items()}
+    wanted = {_bucket(Location.of(uri)): [_ending_uploads()] for uri in uris}
+    checkpoints = Location.given(os.environ.get("SYNTRIAL_CHECKPOINT_URI", ""))
+    if checkpoints:
+        wanted.setdefault(_bucket(checkpoints), [_ending_uploads()]).append(_expiry(checkpoints, checkpoint_days))
+    buckets = {Bucket(location): rules for location, rules in wanted.items()}
     made = sum(bucket.make() for bucket in buckets)
-    if uri and not token.generation(uri):
-        token.begin(uri)
+    if checkpoints and not token.read(checkpoints):
+        token.renew(checkpoints)
     rules = sum(bucket.set_rules(rules) for bucket, rules in buckets.items())
     return {"buckets": len(buckets), "made": made, "rules": rules}
 
@@ -66,16 +67,16 @@ class Bucket(ObjectStore):
             return self._patiently(functools.partial(self._set, rules), "the lifecycle rules")
         except _NotTakenError as error:
             log.warning(
-                "%s takes no rule for unfinished uploads (%s); its server's settings end them", self.place, error
+                "%s takes no rule for unfinished uploads (%s); its server's settings end them", self.location, error
             )
         expiring = [rule for rule in rules if rule.expiration]
         return self._patiently(functools.partial(self._set, expiring), "the lifecycle rules")
 
     def _made(self) -> bool:
-        if self._client.bucket_exists(self.place.bucket):
+        if self._client.bucket_exists(self.location.bucket):
             return False
         try:
-            self._client.make_bucket(self.place.bucket)
+            self._client.make_bucket(self.location.bucket)
         except S3Error as error:
             if error.code != "BucketAlreadyOwnedByYou":  # somebody was faster
                 raise
@@ -83,13 +84,13 @@ class Bucket(ObjectStore):
         return True
 
     def _set(self, rules: list[Rule]) -> int:
-        there = self._client.get_bucket_lifecycle(self.place.bucket)
+        there = self._client.get_bucket_lifecycle(self.location.bucket)
         ours = {UPLOADS, *(rule.rule_id for rule in rules)}
         others = [rule for rule in (there.rules if there else []) if rule.rule_id not in ours]
         if not rules and not others:
             return 0
         try:
-            self._client.set_bucket_lifecycle(self.place.bucket, LifecycleConfig([*others, *rules]))
+            self._client.set_bucket_lifecycle(self.location.bucket, LifecycleConfig([*others, *rules]))
         except S3Error as error:
             if error.code in NOT_TAKEN and any(rule.abort_incomplete_multipart_upload for rule in rules):
                 raise _NotTakenError(error.code) from None
@@ -101,11 +102,10 @@ class _NotTakenError(Exception):
     """The store does not know a kind of rule."""
 
 
-def _bucket(uri: str) -> Place:
-    place = place_of(uri)
-    if not place.bucket:
-        raise ConfigError(f"{uri} names no bucket; write minio://BUCKET or s3://BUCKET")
-    return place._replace(key="")
+def _bucket(location: Location) -> Location:
+    if not location.is_remote:
+        raise ConfigError(f"{location} names no bucket; write minio://BUCKET or s3://BUCKET")
+    return location._replace(key="")
 
 
 def _ending_uploads() -> Rule:
@@ -113,8 +113,8 @@ def _ending_uploads() -> Rule:
     return Rule(ENABLED, Filter(prefix=""), UPLOADS, abort_incomplete_multipart_upload=ends)
 
 
-def _expiry(uri: str, days: int) -> Rule:
-    prefix = place_of(uri).key.strip("/")
+def _expiry(checkpoints: Location, days: int) -> Rule:
+    prefix = checkpoints.key.strip("/")
     if not prefix:
-        raise ConfigError(f"SYNTRIAL_CHECKPOINT_URI is {uri}, all of which would be deleted in time; add a prefix")
+        raise ConfigError(f"SYNTRIAL_CHECKPOINT_URI is {checkpoints}, and all of it would expire; add a prefix")
     return Rule(ENABLED, Filter(prefix=f"{prefix}/"), f"{CHECKPOINTS}-{prefix}"[:255], expiration=Expiration(days=days))

@@ -8,7 +8,6 @@ a customer's key, have other etags; of them only the size is known.
 
 from __future__ import annotations
 
-import errno
 import functools
 import hashlib
 import io
@@ -23,19 +22,26 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, TypeVar
-from xml.etree.ElementTree import ParseError
 
 import certifi
 import urllib3
 from minio import Minio
 from minio.datatypes import Object
-from minio.error import InvalidResponseError, S3Error, ServerError
 from minio.helpers import check_bucket_name
-from urllib3.exceptions import HTTPError, SSLError
 
-from syntrial.errors import ConfigError, DataError, SyntrialError
+from syntrial.errors import ConfigError, DataError
 from syntrial.store import atomic
-from syntrial.store.uris import KEYS, Entry, Place, StorageError, endpoint_of, keys_of, parts_of, region_of, seconds_of
+from syntrial.store.trouble import DamagedError, explained, passing
+from syntrial.store.uris import (
+    Entry,
+    Location,
+    StorageError,
+    endpoint_of,
+    keys_of,
+    parts_of,
+    region_of,
+    seconds_of,
+)
 
 A = TypeVar("A")
 
@@ -47,16 +53,6 @@ PATIENCE_S = 120.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 8.0
 QUIET_S = 2.0  # of an outage before a person is told
 DAMAGED_TRIES = 4  # times the same object may arrive damaged
-BUSY = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted"}
-DENIED = {
-    "AccessDenied",
-    "ExpiredToken",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "InvalidTokenId",
-    "SignatureDoesNotMatch",
-}
-
 log = logging.getLogger(__name__)
 
 
@@ -73,30 +69,30 @@ class ObjectStore:
         DataError: from any method, an object that stays damaged, or changed while it was read.
     """
 
-    def __init__(self, place: Place, patience_s: float | None = None) -> None:
-        self.place = place
+    def __init__(self, location: Location, patience_s: float | None = None) -> None:
+        self.location = location
         self.patience_s = seconds_of("SYNTRIAL_STORAGE_PATIENCE_S", PATIENCE_S) if patience_s is None else patience_s
-        self.host, secure = endpoint_of(place.scheme)
-        access, secret, token = keys_of(place.scheme)
+        self.host, secure = endpoint_of(location.scheme)
+        access, secret, token = keys_of(location.scheme)
         try:
-            check_bucket_name(place.bucket)
+            check_bucket_name(location.bucket)
             self._client = Minio(
                 self.host,
                 access,
                 secret,
                 token,
                 secure,
-                region=region_of(place.scheme),
+                region=region_of(location.scheme),
                 http_client=_connections(secure),
             )
         except ValueError as error:
-            raise ConfigError(f"{place} cannot be used: {error}") from None
-        self._prefix = place.key.strip("/") + "/" if place.key else ""
+            raise ConfigError(f"{location} cannot be used: {error}") from None
+        self._prefix = location.key.strip("/") + "/" if location.key else ""
         self._abandoned = threading.Event()
         self._told = False
 
     def __repr__(self) -> str:
-        return f"ObjectStore({str(self.place)!r})"
+        return f"ObjectStore({str(self.location)!r})"
 
     def entries(self) -> Iterator[Entry]:
         """All below the prefix, by key, as S3 sorts them, without what browsers of buckets store for empty folders."""
@@ -110,7 +106,7 @@ class ObjectStore:
 
     def find(self, name: str) -> Entry | None:
         """One object, or None where it is not there."""
-        stat = functools.partial(self._client.stat_object, self.place.bucket, self._key(name))
+        stat = functools.partial(self._client.stat_object, self.location.bucket, self._key(name))
         try:
             return _entry(self._patiently(stat, name), self._prefix)
         except FileNotFoundError:
@@ -119,14 +115,14 @@ class ObjectStore:
     def read_bytes(self, name: str) -> bytes:
         """A whole object, in memory."""
         content = io.BytesIO()
-        self._receive(_Transfer(self.place.bucket, self._key(name), content), name)
+        self._receive(_Transfer(self.location.bucket, self._key(name), content), name)
         return content.getvalue()
 
     def get(self, entry: Entry, path: Path) -> None:
         """An object into a file, whole or not at all, never whole in memory; the file has the object's time."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic.new_file(path, durable=False) as file:  # a file lost in a power cut is missed and fetched again
-            transfer = _Transfer(self.place.bucket, self._key(entry.name), file, entry.etag, entry.size_bytes)
+            transfer = _Transfer(self.location.bucket, self._key(entry.name), file, entry.etag, entry.size_bytes)
             self._receive(transfer, entry.name)
             file.flush()
             os.utime(file.fileno(), (entry.modified_s, entry.modified_s))
@@ -145,7 +141,7 @@ class ObjectStore:
 
     def delete(self, name: str) -> None:
         """Nothing happens when it is not there."""
-        self._patiently(functools.partial(self._client.remove_object, self.place.bucket, self._key(name)), name)
+        self._patiently(functools.partial(self._client.remove_object, self.location.bucket, self._key(name)), name)
 
     def abandon(self) -> None:
         """Whatever is under way in other threads ends at its next step."""
@@ -155,14 +151,14 @@ class ObjectStore:
         return self._prefix + "/".join(parts_of(name))
 
     def _page(self, after: str | None) -> list[Object]:
-        listing = self._client.list_objects(self.place.bucket, self._prefix, recursive=True, start_after=after)
+        listing = self._client.list_objects(self.location.bucket, self._prefix, recursive=True, start_after=after)
         return list(itertools.islice(listing, PAGE))
 
     def _receive(self, transfer: _Transfer, what: str) -> None:
         self._patiently(lambda: transfer.go_on(self._client, self._abandoned.is_set), what, transfer.file.tell)
 
     def _send(self, name: str, file: BinaryIO, size_bytes: int, md5: str) -> None:
-        key, bucket = self._key(name), self.place.bucket
+        key, bucket = self._key(name), self.location.bucket
         part_bytes = max(PART_BYTES, -(-size_bytes // 10_000))  # S3 allows 10,000 parts
 
         def attempt() -> None:
@@ -173,7 +169,7 @@ class ObjectStore:
             else:
                 intact = self._client.stat_object(bucket, key).size == size_bytes
             if not intact:
-                raise _DamagedError
+                raise DamagedError
 
         self._patiently(attempt, name)
 
@@ -189,12 +185,12 @@ class ObjectStore:
                 self._told = False
                 return result
             except Exception as error:
-                damaged += isinstance(error, _DamagedError)
-                trouble = _passing(error)
+                damaged += isinstance(error, DamagedError)
+                trouble = passing(error)
                 if not trouble:
-                    raise self._explained(error, what) from None
+                    raise explained(error, what, self.host, self.location) from None
             if damaged == DAMAGED_TRIES:
-                raise DataError(f"{what} of {self.place} arrived damaged {damaged} times; store it again")
+                raise DataError(f"{what} of {self.location} arrived damaged {damaged} times; store it again")
             if silent_since_s is None or progress() > reached:
                 silent_since_s, reached, pause_s = time.monotonic(), progress(), FIRST_PAUSE_S
             self._wait(trouble, pause_s, time.monotonic() - silent_since_s)
@@ -204,42 +200,13 @@ class ObjectStore:
         left_s = self.patience_s - silent_s
         if left_s <= 0:
             waited = f" since {self.patience_s:g} s" if self.patience_s else ""
-            raise StorageError(f"{self.host} {trouble}{waited} ({self.place}); is it running, and reachable?")
+            raise StorageError(f"{self.host} {trouble}{waited} ({self.location}); is it running, and reachable?")
         if silent_s > QUIET_S and not self._told:
             self._told = True
             log.warning("%s %s; trying for %.0f s more", self.host, trouble, left_s)
         # Scattered, so that many workers do not come back at once; by the system's randomness, so no seed is touched.
         if self._abandoned.wait(min(left_s, pause_s * random.SystemRandom().uniform(0.5, 1))):
-            raise StorageError(f"{self.place}: given up")
-
-    def _explained(self, error: Exception, what: str) -> Exception:
-        """What a person can do about an error that waiting does not cure; the error itself if no server is at fault."""
-        if isinstance(error, SSLError):
-            plain = "; a server without TLS needs MINIO_SECURE=false" if self.place.scheme == "minio" else ""
-            return StorageError(f"no trusted, encrypted connection to {self.host} is possible{plain}")
-        if isinstance(error, SyntrialError):
-            return error
-        if isinstance(error, InvalidResponseError | ServerError | ParseError | ValueError):
-            return StorageError(
-                f"{self.host} does not answer as an object store does; is that the right address and port?"
-            )
-        if not isinstance(error, S3Error):
-            return error
-        if error.code == "NoSuchKey":
-            return FileNotFoundError(errno.ENOENT, f"not in {self.place}", what)
-        if error.code == "NoSuchBucket":
-            return StorageError(f"{self.host} has no bucket {self.place.bucket!r}; create it, or correct the URI")
-        if error.code == "PreconditionFailed":
-            return DataError(f"{what} of {self.place} changed while it was fetched; start again")
-        refused = f"{self.host} refuses {what} of {self.place} ({error.code})"
-        if error.code in DENIED:
-            keys = KEYS[self.place.scheme]
-            return StorageError(f"{refused}; check {' and '.join(keys)}, which {_are_set(keys)}")
-        return StorageError(refused)
-
-
-class _DamagedError(Exception):
-    """What arrived is not what was sent."""
+            raise StorageError(f"{self.location}: given up")
 
 
 class _Transfer:
@@ -250,7 +217,7 @@ class _Transfer:
         self._restart()
 
     def go_on(self, client: Minio, is_abandoned: Callable[[], bool]) -> None:
-        """What is missing. Raises _DamagedError when the whole is not as announced; the next call starts anew."""
+        """What is missing. Raises DamagedError when the whole is not as announced; the next call starts anew."""
         same: dict[str, str | list[str] | tuple[str]] = {"If-Match": f'"{self.etag}"'} if self.etag else {}
         response = client.get_object(self.bucket, self.key, offset=self.file.tell(), request_headers=same)
         try:
@@ -267,7 +234,7 @@ class _Transfer:
             response.release_conn()
         if not self._is_intact(response.headers):
             self._restart()
-            raise _DamagedError
+            raise DamagedError
 
     def _is_intact(self, headers: Mapping[str, str]) -> bool:
         if self.size_bytes not in (None, self.file.tell()):
@@ -291,35 +258,10 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _passing(error: Exception) -> str:
-    """What the trouble is, when it may pass by itself; "" when waiting does not help."""
-    if isinstance(error, _DamagedError):
-        return "sends damaged data"
-    if isinstance(error, S3Error | ServerError | InvalidResponseError):
-        code = error.code if isinstance(error, S3Error) else None
-        status = _status(error)
-        return f"answers {status} {code or ''}".strip() if status >= 500 or status == 429 or code in BUSY else ""
-    if isinstance(error, SSLError) and re.search("CERTIFICATE|WRONG_VERSION|RECORD|PROTOCOL", str(error).upper()):
-        return ""
-    if isinstance(error, HTTPError | ConnectionError | TimeoutError):
-        return f"does not answer ({getattr(error.__cause__, 'strerror', None) or type(error).__name__})"
-    return ""
-
-
-def _status(error: S3Error | ServerError | InvalidResponseError) -> int:
-    if isinstance(error, S3Error):
-        return error.response.status
-    return error.status_code if isinstance(error, ServerError) else error._code
-
-
 def _is_sealed(headers: Mapping[str, str]) -> bool:
     """Whether the object is encrypted with a customer's key, so that its etag says nothing about its content."""
     by_service = headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
     return by_service or "x-amz-server-side-encryption-customer-algorithm" in headers
-
-
-def _are_set(keys: tuple[str, str]) -> str:
-    return "are set" if os.environ.get(keys[0]) else "are not set"
 
 
 def _key(found: Object) -> str:

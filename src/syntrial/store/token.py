@@ -1,7 +1,8 @@
-"""The generation of an object store's results: a word in the bucket of the checkpoints that is a part of all data.
+"""A token in every data digest: a new one invalidates the cache.
 
-Kubeflow's cache never looks whether what it promises is still there. A store that is made anew begins a generation, so
-nothing is promised that lay in the one before; a person begins one to have every box run again.
+Kubeflow's cache never checks that what it promises is still there. So the bucket of the checkpoints holds a token that
+goes into the digest of all data in object stores. A store that is made anew gets a new one, so that nothing is promised
+that lay in the store before; `submit --fresh` writes a new one to have every box run again.
 """
 
 from __future__ import annotations
@@ -9,25 +10,25 @@ from __future__ import annotations
 import secrets
 
 from syntrial.store.objects import ObjectStore
-from syntrial.store.uris import place_of
+from syntrial.store.uris import Location
 
-NAME = "generation"
+NAME = "generation"  # of the object, as ever: under another name each store would count as new, and its cache as empty
 
 
-def generation(checkpoint_uri: str) -> str:
-    """Of the store that holds the checkpoints; "" where none has begun. Raises StorageError without an answer."""
+def read(checkpoints: Location) -> str:
+    """The token in the bucket of the checkpoints; "" where there is none. Raises StorageError without an answer."""
     try:
-        return _store(checkpoint_uri).read_bytes(NAME).decode()
+        return _store(checkpoints).read_bytes(NAME).decode()
     except FileNotFoundError:
         return ""
 
 
-def begin(checkpoint_uri: str) -> str:
-    """A new one, which is returned. Raises StorageError where the store is gone or refuses."""
-    word = secrets.token_hex(8)
-    _store(checkpoint_uri).write_bytes(NAME, word.encode())
-    return word
+def renew(checkpoints: Location) -> str:
+    """Writes a new token and returns it. Raises StorageError where the store is gone or refuses."""
+    token = secrets.token_hex(8)
+    _store(checkpoints).write_bytes(NAME, token.encode())
+    return token
 
 
-def _store(checkpoint_uri: str) -> ObjectStore:
-    return ObjectStore(place_of(checkpoint_uri)._replace(key=""))
+def _store(checkpoints: Location) -> ObjectStore:
+    return ObjectStore(checkpoints._replace(key=""))

@@ -1,4 +1,4 @@
-"""Data wherever they are: file, s3 and minio URIs to a folder and back. What URIs there are, uris.py says."""
+"""Data wherever they are: from a Location to a folder and back. uris.py lists the URIs there are."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from syntrial.errors import DataError, SyntrialError
 from syntrial.store import atomic
-from syntrial.store.uris import Entry, Place, StorageError, parts_of, place_of
+from syntrial.store.uris import Entry, Location, StorageError, parts_of
 
-if TYPE_CHECKING:  # loaded where a URI is remote only: it costs 0.4 s, which a study of local files need not pay
+if TYPE_CHECKING:  # loaded for remote data only: it costs 0.4 s, which a study of local files need not pay
     from syntrial.store.objects import ObjectStore
 
 A = TypeVar("A")
@@ -28,13 +28,13 @@ WORKERS = 16  # files or objects on their way at a time
 
 
 class Store(Protocol):
-    """Named contents in one place. What is written is there whole or not at all.
+    """Named contents below one location. What is written is there whole or not at all.
 
-    A name that is not there raises FileNotFoundError; a place that is gone, full or refuses, StorageError or another
+    A name that is not there raises FileNotFoundError; a store that is gone, full or refuses, StorageError or another
     OSError.
     """
 
-    patience_s: float  # of silence before the place counts as gone
+    patience_s: float  # of silence before the store counts as gone
 
     def entries(self) -> Iterator[Entry]:
         """All there is, below folders as well."""
@@ -55,32 +55,28 @@ class Store(Protocol):
         """Whatever is under way in other threads ends at its next step."""
 
 
-def is_remote(uri: str | Path) -> bool:
-    """Whether data are in an object store. Raises ConfigError where the URI cannot be one."""
-    return place_of(uri).scheme != "file"
+def open_store(location: Location) -> Store:
+    """The folder or prefix at a location, which need not exist yet. Raises ConfigError where the environment does not
+    say how to reach it.
+    """
+    return _object_store(location) if location.is_remote else FolderStore(location.path)
 
 
-def open_store(uri: str | Path) -> Store:
-    """The folder or prefix a URI names, which need not exist yet. Raises ConfigError where the URI cannot be one."""
-    place = place_of(uri)
-    return FolderStore(Path(place.key)) if place.scheme == "file" else _object_store(place)
-
-
-def digest(uri: str | Path, is_nothing: Callable[[str], object] = lambda name: False) -> str:
-    """What data are, in 64 hexadecimal digits: as long as they do not change it does not. "" for an empty URI.
+def digest(location: Location, is_nothing: Callable[[str], object] = lambda name: False) -> str:
+    """A fingerprint, 64 hexadecimal digits: equal data, equal digest. "" for NOWHERE.
 
     On this machine all names and contents are read; links are followed. Of an object store the listing is: keys, etags
     and sizes, so an object stored again in parts of another size counts as changed. Data copied from one to the other
     get another digest.
 
     Args:
-        is_nothing: of a name, whether that file counts for nothing.
+        is_nothing: of a name, true where that file is left out.
 
     Raises:
         DataError: nothing is there, or it cannot be read.
         StorageError: the object store is gone or refuses.
     """
-    return _sum(_contents(place_of(uri), is_nothing)) if str(uri) else ""
+    return _sum(_contents(location, is_nothing)) if location else ""
 
 
 def digest_of(files: Iterable[tuple[str, Path]]) -> str:
@@ -92,49 +88,46 @@ def digest_of(files: Iterable[tuple[str, Path]]) -> str:
     return _sum(_each(_hashed, files))
 
 
-def fetch(uri: str | Path, into: Path, arrived: Callable[[Entry], None] | None = None) -> Path:
+def fetch(location: Location, into: Path, arrived: Callable[[Entry], None] | None = None) -> Path:
     """Data as a path of this machine: local ones where they are, remote ones fetched below `into`.
 
-    A prefix becomes a folder, a single object a file, each in a folder named after the hash of its URI. WORKERS
+    A prefix becomes a folder, a single object a file, each in a folder named after the hash of its location. WORKERS
     objects travel at a time, each into a draft that is renamed once it is whole. What is whole already is not fetched
-    again, and what the store no longer has goes. In memory: objectstore.CHUNK_BYTES for each worker, and the objects'
+    again, and what the store no longer has goes. In memory: objects.CHUNK_BYTES for each worker, and the objects'
     names.
 
     Args:
-        arrived: told of each object that is here.
+        arrived: called with each object that is here.
 
     Raises:
         DataError: nothing is there; an object's name leads out of the folder, or it stays damaged, or has changed.
         StorageError: the store is gone or refuses, or there is no room.
     """
-    place = place_of(uri)
-    if place.scheme == "file":
-        return _existing(Path(place.key))
-    home = Path(into) / hashlib.sha256(str(place).encode()).hexdigest()[:12]
-    waiting = f"another process is fetching {place}; waiting for it"
-    with _in_a_sentence(f"{place} cannot be kept in {home}"), atomic.locked(home / ".lock", waiting):
-        return _fetched(place, home, arrived)
+    if not location.is_remote:
+        return _existing(location.path)
+    home = Path(into) / hashlib.sha256(str(location).encode()).hexdigest()[:12]
+    waiting = f"another process is fetching {location}; waiting for it"
+    with _in_a_sentence(f"{location} cannot be kept in {home}"), atomic.locked(home / ".lock", waiting):
+        return _fetched(location, home, arrived)
 
 
-def store(path: Path, uri: str | Path) -> None:
-    """A file, or the files of a folder, to where a URI points, each whole or not at all; nothing is deleted there.
+def store(path: Path, location: Location) -> None:
+    """A file, or the files of a folder, to a location, each whole or not at all; nothing is deleted there.
 
-    A file gets the URI's name, or its own below a URI that ends in a slash; those of a folder keep theirs below the
-    URI. What an object store has already, by size and MD5, is not sent again.
+    A file gets the location's name, or keeps its own below one that ends in a slash; the files of a folder keep theirs
+    below the location. What an object store has already, by size and MD5, is not sent again.
 
     Raises:
         DataError: there is no such path.
-        StorageError: the place is gone, full or refuses.
+        StorageError: the store is gone, full or refuses.
     """
-    place, path = place_of(uri), _existing(Path(path))
+    path, parent = _existing(Path(path)), location
     items: Iterable[tuple[str, Path]] = _walk(path)
     if not path.is_dir():
-        above, _, name = place.key.rpartition("/")
-        if str(uri).endswith("/") or not name:
-            above, name = place.key.rstrip("/"), path.name
-        place, items = place._replace(key=above), [(name, path)]
-    target = FolderStore(Path(place.key or "/")) if place.scheme == "file" else _object_store(place)
-    with _in_a_sentence(f"{path} cannot be stored at {uri}"):
+        above, slash, name = location.key.rpartition("/")
+        parent, items = location._replace(key=above or slash), [(name or path.name, path)]
+    target = _object_store(parent) if parent.is_remote else FolderStore(parent.path)
+    with _in_a_sentence(f"{path} cannot be stored at {location}"):
         deque(_each(lambda item: target.put(item[1], item[0]), items, target.abandon), maxlen=0)
 
 
@@ -186,35 +179,35 @@ class FolderStore:
         return path
 
 
-def _object_store(place: Place) -> ObjectStore:
+def _object_store(location: Location) -> ObjectStore:
     from syntrial.store.objects import ObjectStore
 
-    return ObjectStore(place)
+    return ObjectStore(location)
 
 
-def _objects(place: Place) -> tuple[ObjectStore, Iterator[Entry], bool]:
-    """The store, the objects that a URI names in it, and whether it names a single one rather than a prefix."""
-    above, _, name = place.key.rpartition("/")
+def _objects(location: Location) -> tuple[ObjectStore, Iterator[Entry], bool]:
+    """The store, the objects at a location in it, and true where that is a single one rather than a prefix."""
+    above, _, name = location.key.rpartition("/")
     if name:
-        store = _object_store(place._replace(key=above))
+        store = _object_store(location._replace(key=above))
         entry = store.find(name)
         if entry:
             return store, iter([entry]), True
-    store = _object_store(place)
+    store = _object_store(location)
     entries = store.entries()
     first = next(entries, None)
     if first is None:
-        raise DataError(f"{place} names no object, and none below it; list the bucket to see what it holds")
+        raise DataError(f"{location} names no object, and none below it; list the bucket to see what it holds")
     return store, itertools.chain([first], entries), False
 
 
-def _contents(place: Place, is_nothing: Callable[[str], object]) -> Iterator[tuple[str, bytes]]:
+def _contents(location: Location, is_nothing: Callable[[str], object]) -> Iterator[tuple[str, bytes]]:
     """Each name ("" for a single file) with 32 bytes that stand for its content."""
-    if place.scheme == "file":
-        files = _walk(_existing(Path(place.key)))
+    if not location.is_remote:
+        files = _walk(_existing(location.path))
         yield from _each(_hashed, ((name, path) for name, path in files if not is_nothing(name)))
         return
-    _, entries, single = _objects(place)
+    _, entries, single = _objects(location)
     for entry in entries:
         name = "" if single else entry.name
         if not is_nothing(name):
@@ -240,9 +233,9 @@ def _hashed(item: tuple[str, Path]) -> tuple[str, bytes]:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _fetched(place: Place, home: Path, arrived: Callable[[Entry], None] | None) -> Path:
-    store, entries, single = _objects(place)
-    target = home / (place.key.strip("/").rpartition("/")[2] or place.bucket)
+def _fetched(location: Location, home: Path, arrived: Callable[[Entry], None] | None) -> Path:
+    store, entries, single = _objects(location)
+    target = home / (location.key.strip("/").rpartition("/")[2] or location.bucket)
 
     def take(entry: Entry) -> Entry:
         path = target if single else target.joinpath(*parts_of(entry.name))

@@ -1,4 +1,4 @@
-"""Where data are, in the words of a person: a URI and the environment. Nothing is looked up here.
+"""Where data are: a URI, parsed once into a Location, and the environment. Nothing is looked up here.
 
 | URI | where | from the environment |
 | --- | --- | --- |
@@ -24,18 +24,67 @@ KEYS = {"minio": ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"), "s3": ("AWS_ACCESS_KE
 
 
 class StorageError(SyntrialError, OSError):
-    """A place that cannot be reached, refuses, or cannot hold what is brought to it."""
+    """A store that cannot be reached, refuses, or cannot hold what is written to it."""
 
 
-class Place(NamedTuple):
-    """Where a URI points."""
+class Location(NamedTuple):
+    """Where a URI points. False where it points nowhere: no data are given."""
 
     scheme: str  # "file", "s3" or "minio"
     bucket: str  # "" for a file
-    key: str  # the path of a file
+    key: str  # the path of a file; it ends in a slash where the URI does
+
+    @classmethod
+    def of(cls, uri: str | Path) -> Location:
+        """Parses a URI. A colon in a path makes no scheme.
+
+        Raises:
+            ConfigError: a scheme that is not known; a bucket, key or path that is missing or impossible.
+        """
+        text = str(uri)
+        if not text:
+            raise ConfigError("a URI is empty; it may be a path, file:///PATH, s3://BUCKET/KEY or minio://BUCKET/KEY")
+        match = re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]*):(/{0,2})(.*)", text, re.DOTALL)
+        scheme, slashes, rest = (match[1].lower(), match[2], match[3]) if match else ("", "", text)
+        if scheme not in ("file", *KEYS):
+            if slashes == "//":
+                raise ConfigError(f"data cannot come from {scheme}://; {_nearest(scheme)}")
+            return _on_this_machine(text)
+        if slashes != "//":
+            raise ConfigError(f"{scheme}:{slashes} lacks a slash; write {scheme}://")
+        return _on_this_machine(_path_of(rest)) if scheme == "file" else _in_a_bucket(scheme, rest)
+
+    @classmethod
+    def given(cls, uri: str | Path) -> Location:
+        """The same, and NOWHERE for an empty URI."""
+        return cls.of(uri) if str(uri) else NOWHERE
+
+    @property
+    def is_remote(self) -> bool:
+        """True for an object store."""
+        return self.scheme != "file"
+
+    @property
+    def path(self) -> Path:
+        """Of a file or folder on this machine."""
+        return Path(self.key)
+
+    def below(self, name: str) -> Location:
+        """The location of a name in the folder or prefix that this one is."""
+        return self._replace(key=f"{self.key.rstrip('/')}/{name}" if self.key else name)
+
+    def resolved(self) -> Location:
+        """With a whole path, links followed, for a file or folder on this machine."""
+        return self if self.is_remote or not self else self._replace(key=str(self.path.resolve()))
+
+    def __bool__(self) -> bool:
+        return self != NOWHERE
 
     def __str__(self) -> str:
-        return self.key if self.scheme == "file" else f"{self.scheme}://{self.bucket}/{self.key}".rstrip("/")
+        return f"{self.scheme}://{self.bucket}/{self.key}".rstrip("/") if self.is_remote else self.key
+
+
+NOWHERE = Location("file", "", "")
 
 
 class Entry(NamedTuple):
@@ -45,26 +94,6 @@ class Entry(NamedTuple):
     size_bytes: int
     etag: str  # the server's word for the content; "" in a folder
     modified_s: float  # since 1970
-
-
-def place_of(uri: str | Path) -> Place:
-    """Where a URI points. A colon in a path makes no scheme.
-
-    Raises:
-        ConfigError: a scheme that is not known; a bucket, key or path that is missing or impossible.
-    """
-    text = str(uri)
-    if not text:
-        raise ConfigError("a URI is empty; it may be a path, file:///PATH, s3://BUCKET/KEY or minio://BUCKET/KEY")
-    match = re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]*):(/{0,2})(.*)", text, re.DOTALL)
-    scheme, slashes, rest = (match[1].lower(), match[2], match[3]) if match else ("", "", text)
-    if scheme not in ("file", *KEYS):
-        if slashes == "//":
-            raise ConfigError(f"data cannot come from {scheme}://; {_nearest(scheme)}")
-        return Place("file", "", str(Path(text).expanduser()))
-    if slashes != "//":
-        raise ConfigError(f"{scheme}:{slashes} lacks a slash; write {scheme}://")
-    return Place("file", "", _path_of(rest)) if scheme == "file" else _in_a_bucket(scheme, rest)
 
 
 def parts_of(name: str) -> list[str]:
@@ -125,6 +154,11 @@ def _nearest(scheme: str) -> str:
     return f"did you mean {near[0]}://?" if near else "they may come from a path, file://, s3:// or minio://"
 
 
+def _on_this_machine(text: str) -> Location:
+    path = str(Path(text).expanduser())
+    return Location("file", "", f"{path.rstrip('/')}/" if text.endswith("/") else path)
+
+
 def _path_of(rest: str) -> str:
     path = unquote(rest.removeprefix("localhost"))
     if not path.startswith("/"):
@@ -132,7 +166,7 @@ def _path_of(rest: str) -> str:
     return path
 
 
-def _in_a_bucket(scheme: str, rest: str) -> Place:
+def _in_a_bucket(scheme: str, rest: str) -> Location:
     bucket, _, key = rest.partition("/")
     if "@" in bucket:
         raise ConfigError(f"a {scheme}:// URI holds no user or password; set {' and '.join(KEYS[scheme])} instead")
@@ -140,4 +174,4 @@ def _in_a_bucket(scheme: str, rest: str) -> Place:
         raise ConfigError(f"{scheme}://{rest} has no bucket that could exist; write {scheme}://BUCKET/KEY")
     if any(part in ("", ".", "..") for part in key.removesuffix("/").split("/")) and key:
         raise ConfigError(f"{scheme}://{rest} has an empty part, . or .. in its key; write {scheme}://BUCKET/KEY")
-    return Place(scheme, bucket, key)
+    return Location(scheme, bucket, key)

@@ -38,7 +38,7 @@ from typing import Any, NamedTuple
 from syntrial.errors import ConfigError, SyntrialError, TrainingError
 from syntrial.store import atomic
 from syntrial.store.transfer import FolderStore, Store, open_store
-from syntrial.store.uris import StorageError, seconds_of
+from syntrial.store.uris import Location, StorageError, seconds_of
 
 # torch is imported where it is used: whoever only clears or prunes does without.
 
@@ -92,7 +92,7 @@ class Checkpoints:
         self.every_s = seconds_of("SYNTRIAL_CHECKPOINT_EVERY_S", EVERY_S) if every_s is None else every_s
         self._lock = root / f"{key}.lock"
         self._local = FolderStore(self.folder)
-        self._mirror = open_store(f"{uri.rstrip('/')}/{key}") if uri else None
+        self._mirror = open_store(Location.of(uri).below(key)) if uri else None
         self._patience_s = self._mirror.patience_s if self._mirror else 0.0
         self._is_owned, self._is_mirrored = False, True
         self._step, self._since_s = -1, time.monotonic()
@@ -257,7 +257,7 @@ def prune(older_than_days: float, folder: Path | None = None, uri: str = "") -> 
         (root / f"{key}.lock").unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # something that is not ours is in it
             (root / key).rmdir()
-    return sorted(gone | (_prune(open_store(uri), before_s) if uri else set()))
+    return sorted(gone | (_prune(open_store(Location.of(uri)), before_s) if uri else set()))
 
 
 def _prune(store: Store, before_s: float) -> set[str]:

@@ -178,14 +178,12 @@ def test_an_image_gets_exactly_what_the_tests_ran_with(lock):
 
 
 def test_each_image_gets_what_its_boxes_need_and_no_more():
-    project = PYPROJECT["project"]
-    extras = {
-        name: {Requirement(one).name for one in several} for name, several in project["optional-dependencies"].items()
-    }
-    assert {Requirement(one).name for one in project["dependencies"]} | extras["dicom"] <= packages("light")
-    assert extras["train"] <= packages("train")
+    light, train = (set(PYPROJECT["dependency-groups"][name]) for name in ("light", "train"))
+    engine = {"cronsim", "kfp", "kfp-kubernetes"}  # what only a person's machine runs
+    assert light | train | engine == {Requirement(one).name for one in PYPROJECT["project"]["dependencies"]}
+    assert light <= packages("light") and train <= packages("train")
     assert packages("kfp") == {"kfp"}
-    assert not packages("light") & (extras["train"] | extras["pipelines"] | {"pip", "pytest"})
+    assert not packages("light") & (train | engine | {"pip", "pytest"})
 
 
 # How they are built

@@ -27,10 +27,26 @@ NOW = datetime(2026, 11, 23, 9, 30, 15, tzinfo=UTC)  # a Monday
         ("0 0 12 13 * *", "2026-12-13 12:00:00"),
         ("0 0 12 */2 * 5", "2026-11-27 12:00:00"),  # with a star in it the day must fit too
         ("0 5,35 9,21 * * 1-5", "2026-11-23 09:35:00"),
+        ("0 0 12 13,*/2 * 5", "2026-11-27 12:00:00"),  # wherever the star stands
+        ("*/60 0 12 ? * 5", "2026-11-27 12:00:00"),
+        ("0 0 12 28-28/2 * *", "2026-11-28 12:00:00"),
     ],
 )
 def test_the_next_time(fields, then):
     assert f"{Cron.of(fields).after(NOW):%Y-%m-%d %H:%M:%S}" == then
+
+
+@pytest.mark.parametrize(
+    ("fields", "first", "second"),
+    [
+        ("0 0 3 * * 6/1", "2026-11-28 03:00:00", "2026-12-05 03:00:00"),  # a step ends on Saturday
+        ("0 0 3 24-24/2 * *", "2026-11-24 03:00:00", "2026-12-24 03:00:00"),  # a range ends where it says
+        ("0 0 3 1,*/30 * 2", "2026-12-01 03:00:00", "2027-06-01 03:00:00"),  # Tuesdays that are the 1st or the 31st
+    ],
+)
+def test_two_times_where_readers_of_schedules_differ(fields, first, second):
+    cron = Cron.of(fields)
+    assert [f"{cron.after(now):%Y-%m-%d %H:%M:%S}" for now in (NOW, cron.after(NOW))] == [first, second]
 
 
 def test_five_fields_are_refused_with_what_six_mean_and_the_line_that_was_meant():
@@ -49,6 +65,8 @@ def test_five_fields_are_refused_with_what_six_mean_and_the_line_that_was_meant(
         ("@daily", "did you mean '0 0 0 [*] [*] [*]'"),
         ("* 0 3 * * 1", "several runs a minute; did you mean '0 0 3 \\* \\* 1'"),
         ("0 60 3 * * 1", "'60' .* is no minute; it may be 0 to 59"),
+        ("0 0 3 L * *", "'L' .* is no day"),
+        ("0 0 3 * * 1#2", "'1#2' .* is no weekday"),
         ("0 0 3 * * 7", "'7' .* is no weekday; it may be 0 to 6 or sun to sat"),
         ("0 0 3 * jam *", "'jam' .* did you mean jan"),
         ("0 0 3 5-1 * *", "holds no day"),

@@ -14,7 +14,7 @@ from syntrial.config import IngestConfig, load_study
 from syntrial.errors import ConfigError, DataError
 from syntrial.ingest import ingest
 from syntrial.store import transfer
-from syntrial.store.uris import StorageError
+from syntrial.store.uris import NOWHERE, Location, StorageError
 
 STUDY = load_study(SMOKE, TINY[1::2])
 
@@ -44,7 +44,8 @@ def folder(xrays, tmp_path):
 def bring(path, scratch, dry=False):
     """The URI of data, as pods know it."""
     scratch.mkdir(exist_ok=True)
-    return brought(STUDY, {"data": str(path), "faces": "", "external": ""}, scratch, dry)["data"]
+    locations = {"data": Location.of(path), "faces": NOWHERE, "external": NOWHERE}
+    return str(brought(STUDY, locations, scratch, dry)["data"])
 
 
 def image_set(uri, out, **config):
@@ -86,9 +87,10 @@ def test_a_second_test_set_may_be_a_manifest_whatever_the_layout_of_the_images(f
     (folder / "labels.csv").write_text("\n".join(["file,label", *(f"{n},{n.parent}" for n in names)]), encoding="utf-8")
     study = load_study(SMOKE, ["ingest.layout=kermany"])
     (tmp_path / "scratch").mkdir()
-    assert brought(study, {"external": str(folder / "labels.csv")}, tmp_path / "scratch")["external"].endswith(".zip")
+    manifest = Location.of(folder / "labels.csv")
+    assert brought(study, {"external": manifest}, tmp_path / "scratch")["external"].key.endswith(".zip")
     with pytest.raises(ConfigError, match=r"ingest\.layout is 'kermany', but labels\.csv is a manifest"):
-        brought(study, {"data": str(folder / "labels.csv")}, tmp_path / "scratch")
+        brought(study, {"data": manifest}, tmp_path / "scratch")
 
 
 @pytest.mark.parametrize("kind", ["zip", "gztar"])
@@ -133,7 +135,7 @@ def test_a_dry_run_names_the_place_and_sends_nothing(folder, store, tmp_path, ca
     uri = bring(folder, tmp_path / "scratch", dry=True)
     assert f"{folder} would be {uri}" in capsys.readouterr().err
     with pytest.raises(DataError):
-        transfer.fetch(uri, tmp_path)
+        transfer.fetch(Location.of(uri), tmp_path)
 
 
 def test_data_in_a_store_stay_where_they_are(tmp_path):

@@ -1,4 +1,4 @@
-"""Runs on a cluster: found by what a person calls them, with their boxes, and the logs of those that failed."""
+"""Runs on a cluster: looked up by name or id, with their boxes, and the logs of boxes that failed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipelines.cluster.workflow import Box
 from pipelines.local.run import BROKEN
 from syntrial.errors import ConfigError
 from syntrial.store.objects import ObjectStore
-from syntrial.store.uris import StorageError, place_of
+from syntrial.store.uris import Location, StorageError
 
 RUNS = "/apis/v2beta1/runs"
 CACHE = "/apis/v1alpha1/tasks"  # what each box that ran has left in the engine's cache
@@ -28,7 +28,7 @@ STOPPED = ("CANCELING", "CANCELED")
 PAGE = 20  # runs asked for at a time: each comes with all its tasks
 TAIL = 25  # lines of a log
 PATIENCE_S = 10.0  # with a store that may be out of reach from here for good
-# Kubeflow's own lines around the box's, and what the box was told, as JSON.
+# Kubeflow's own lines around the box's, and the box's inputs, as JSON.
 LAUNCHER = re.compile(r"^[IWEF][0-9]{4} [0-9:.]+ +[0-9]+ \w+\.go:[0-9]+\].*\n?", re.MULTILINE)
 EXECUTOR = re.compile(r"^\[KFP Executor [^]]*\]: .*\n(?:\{\n(?:[ }].*\n)*?\}\n)?", re.MULTILINE)
 
@@ -69,7 +69,7 @@ class Look:
         return sorted(failed, key=lambda box: box.ended or datetime.max.replace(tzinfo=UTC))
 
 
-class Runs:
+class RemoteRuns:
     """What a Kubeflow knows of its runs. Packages are asked for once, and so is a store that is out of reach."""
 
     def __init__(self, kubeflow: Kubeflow) -> None:
@@ -109,13 +109,13 @@ class Runs:
         return Look(run, workflow.boxes(kept, names), kept)
 
     def log(self, look: Look, pod: str) -> list[str]:
-        """What the box in a pod said, without Kubeflow's own lines around it."""
+        """The log of the box in a pod, without Kubeflow's own lines around it."""
         return EXECUTOR.sub("", LAUNCHER.sub("", self._said(look, pod))).rstrip().splitlines()
 
     def output(self, look: Look, path: str, name: str) -> str:
-        """The URI of what a box made, in this run or in that from which the cache has it; "" where nobody knows.
+        """The URI of what a box made, in this run or in that from which the cache has it; "" where that is unknown.
 
-        Only the log of the box's driver says under which fingerprint the cache was asked.
+        Only the log of the box's driver has the fingerprint that the cache was asked for.
         """
         if uri := workflow.output(look.workflow, path, name):
             return uri
@@ -156,7 +156,7 @@ class Runs:
         above, _, name = uri.rpartition("/")
         try:
             if not self._store_is_away:
-                return ObjectStore(place_of(above), PATIENCE_S).read_bytes(name).decode("utf-8", errors="replace")
+                return ObjectStore(Location.of(above), PATIENCE_S).read_bytes(name).decode("utf-8", errors="replace")
         except StorageError:
             self._store_is_away = True
         except (ConfigError, FileNotFoundError):
@@ -174,7 +174,7 @@ class Runs:
         return self._packages[path]
 
 
-def why_failed(look: Look, runs: Runs) -> Iterator[str]:
+def why_failed(look: Look, runs: RemoteRuns) -> Iterator[str]:
     """Why a run failed, in lines: each box that did with the end of its log, the first to fail first."""
     for box in look.failed:
         log = runs.log(look, box.pod) if box.pod else []

@@ -1,0 +1,71 @@
+"""What every command shares: one sentence for a person's mistake, exit codes, and a help in groups."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any, NoReturn
+
+from syntrial.errors import ConfigError, SyntrialError
+from syntrial.store import atomic
+
+Flags = argparse.Namespace
+
+# What the light image leaves out.
+HEAVY = ("torch", "safetensors")
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports an unknown word as it does any other mistake of a person: one sentence, no page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises ConfigError."""
+        raise ConfigError(f"{message}; {self.prog} --help lists what there is")
+
+
+class Group:
+    """Commands listed under a heading of their own in the help, which argparse has for flags only."""
+
+    def __init__(self, heading: str, subparsers: Any) -> None:
+        self.heading, self._subparsers = heading, subparsers
+        self.commands: dict[str, str] = {}  # name -> what it does
+
+    def add_parser(self, name: str, help: str, **more: Any) -> Any:
+        """As the method of argparse's subparsers."""
+        self.commands[name] = help
+        return self._subparsers.add_parser(name, **more)
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.heading}:", *(f"  {name:18}{what}" for name, what in self.commands.items())])
+
+
+def run(parser: Parser, words: list[str] | None = None) -> int:
+    """Parses the command line (sys.argv's unless given) and does what its `command` does. Returns the exit code."""
+    flags = Flags(verb="syntrial", stopped="")
+    try:
+        parser.parse_args(words, flags)
+        code: int = flags.command(flags)
+        sys.stdout.flush()
+        return code
+    except SyntrialError as error:
+        return _mistake(str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in HEAVY:
+            raise
+        return _mistake(f"{flags.verb} needs {error.name}, which is not installed; pip install {error.name} brings it")
+    except BrokenPipeError:  # whoever read this, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.filename is None and error.errno not in atomic.FULL:
+            raise
+        return _mistake(": ".join(filter(None, (error.filename, error.strerror))))
+    except KeyboardInterrupt:
+        print("; ".join(filter(None, ("stopped", flags.stopped))), file=sys.stderr)
+        return 130
+
+
+def _mistake(sentence: str) -> int:
+    print(f"error: {sentence}", file=sys.stderr)
+    return 2
