@@ -27,6 +27,7 @@ from syntrial.judging.verdict import LOWER_IS_BETTER, NAMES
 from syntrial.reporting.outcomes import Outcome
 from syntrial.reporting.page import Picture
 from syntrial.reporting.results import JUDGING, TITLES, Results, judged
+from syntrial.words import counted
 
 FIRST_CURVE = {
     "original": 4,
@@ -214,7 +215,7 @@ def mean_roc(outcome: Outcome, part: str) -> Floats:
 
 
 def samples(folder: Path, images: ImageSet) -> Iterator[Picture]:
-    """For each class a strip of real images and one for each kind of generator: the first by hash, nobody's choice."""
+    """For each class a strip of real images and one for each kind of generator: the first by hash."""
     cell = CELL if len(images.classes) <= MANY_CLASSES else CELL // 2
     for k, label in enumerate(images.classes):
         for kind, told in (("real", "real"), ("simple", "simple GAN"), ("transfer", "transfer GAN")):
@@ -225,7 +226,8 @@ def samples(folder: Path, images: ImageSet) -> Iterator[Picture]:
             if chosen:
                 path = folder / f"samples-{k}-{_slug(label)}-{kind}.png"
                 _strip(images, chosen[:SAMPLES], cell).save(path, optimize=True)
-                yield Picture(path, f"{label}: {told}", f"{len(chosen[:SAMPLES])} {told} images of class {label}")
+                count = counted(len(chosen[:SAMPLES]), f"{told} image")
+                yield Picture(path, f"{label}: {told}", f"{count} of class {label}")
 
 
 def _strip(images: ImageSet, positions: list[int], cell: int) -> Image.Image:
