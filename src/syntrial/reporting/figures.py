@@ -27,6 +27,7 @@ from syntrial.reporting.outcomes import Outcome
 from syntrial.reporting.page import Picture
 from syntrial.reporting.paper import PAPER_ROWS
 from syntrial.reporting.results import JUDGING, TITLES, Results, judged
+from syntrial.words import counted
 
 FIRST_CURVE = {
     "original": 4,
@@ -214,7 +215,7 @@ def mean_roc(outcome: Outcome, part: str) -> Floats:
 
 
 def samples(folder: Path, images: ImageSet) -> Iterator[Picture]:
-    """For each class a strip of real images and one for each generator: the first by hash, nobody's choice."""
+    """For each class a strip of real images and one for each kind of generator: the first by hash."""
     cell = CELL if len(images.classes) <= MANY_CLASSES else CELL // 2
     kinds = [REAL, *dict.fromkeys(row.source.split("/")[0] for row in images.rows if row.source != REAL)]
     for k, label in enumerate(images.classes):
@@ -224,8 +225,9 @@ def samples(folder: Path, images: ImageSet) -> Iterator[Picture]:
             if chosen:
                 path = folder / f"samples-{k}-{_slug(label)}-{kind}.png"
                 _strip(images, chosen[:SAMPLES], cell).save(path, optimize=True)
-                told = "real" if kind == REAL else f"drawn by {kind}"
-                yield Picture(path, f"{label}: {told}", f"{len(chosen[:SAMPLES])} images of class {label}, {told}")
+                origin = "real" if kind == REAL else f"drawn by {kind}"
+                count = counted(len(chosen[:SAMPLES]), "image")
+                yield Picture(path, f"{label}: {origin}", f"{count} of class {label}, {origin}")
 
 
 def _strip(images: ImageSet, positions: list[int], cell: int) -> Image.Image:
