@@ -23,14 +23,8 @@ def train_classifier(
     from syntrial.reporting.dashboard import classifier_page, show, show_classification
     from syntrial.train_classifier import train_classifier
 
-    numbers = train_classifier(
-        images.path,
-        scores.path,
-        arm=arm,
-        seeds=[int(seed) for seed in seeds],  # the engine makes floats of numbers in lists
-        config=CnnConfig.of(settings, epochs=epochs),
-        augmentation=AugmentConfig.of(augmentation),
-    )
+    seeds = [int(seed) for seed in seeds]  # the engine makes floats of numbers in lists
+    settings = {"config": CnnConfig.of(settings, epochs=epochs), "augmentation": AugmentConfig.of(augmentation)}
+    show(metrics, train_classifier(images.path, scores.path, arm=arm, seeds=seeds, **settings))
     classifier_page(scores.path, page.path)
     show_classification(classification, scores.path)
-    show(metrics, numbers)

@@ -19,12 +19,10 @@ def train_generator(
 ):
     """Only transfers have a start."""
     from syntrial.config import GanConfig
-    from syntrial.reporting.dashboard import generator_page, show
+    from syntrial.reporting.dashboard import generator_page, paths, show
     from syntrial.train_generator import train_generator
 
-    config = GanConfig.of(settings, epochs=epochs)
-    numbers = train_generator(
-        images.path, generator.path, kind=kind, label=label, config=config, start=start.path if start else ""
-    )
+    config, start = GanConfig.of(settings, epochs=epochs), paths(start=start)
+    numbers = train_generator(images.path, generator.path, kind=kind, label=label, config=config, **start)
     generator_page(generator.path, page.path)
     show(metrics, numbers)

@@ -33,7 +33,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CODE = sorted(path for folder in ("src", "components", "pipelines") for path in (ROOT / folder).rglob("*.py"))
 BOXES = sorted(path.stem for path in (ROOT / "components").glob("[a-z]*.py"))
 VERBS = BOXES
-LIGHT = ["digest", "ingest", "pool", "report", "split"]  # the verbs that run without torch
+LIGHT = ["digest", "ingest", "pool", "report", "settle", "split"]  # the verbs that run without torch
 
 # What no file may hold, and the files that may.
 FORBIDDEN = {

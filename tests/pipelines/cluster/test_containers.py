@@ -15,9 +15,10 @@ import pytest
 from local_runs import ROOT
 from packaging.requirements import Requirement
 
-from pipelines.cluster.containers import COMMAND, RECIPES, TRAINS, image_of, minio_of, names_of
+from pipelines.boxes import BOXES
+from pipelines.cluster.containers import COMMAND, RECIPES, image_of, minio_of, names_of
 
-BOXES = sorted(path.stem for path in (ROOT / "components").glob("[a-z]*.py"))
+TRAINS = {name for name, box in BOXES.items() if box.torch}
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCKS = sorted(path.stem for path in (ROOT / "images").glob("*.lock"))
 
@@ -44,7 +45,7 @@ def names(root: Path) -> dict[str, str]:
         ("src/syntrial/report.py", {"report", COMMAND}),
         ("src/syntrial/split.py", {"split", COMMAND}),
         ("src/syntrial/train_classifier.py", {"train_classifier", COMMAND}),
-        ("src/syntrial/adam.py", {"train_generator", "train_classifier", COMMAND}),
+        ("src/syntrial/training/adam.py", {"train_generator", "train_classifier", COMMAND}),
         ("src/syntrial/cli.py", {COMMAND}),
         ("images/Dockerfile", {*BOXES, COMMAND}),
         ("images/light.lock", {*BOXES, COMMAND}),
