@@ -22,10 +22,11 @@ def report(
 ):
     """`study` is the study as it runs."""
     from syntrial.report import report as write
-    from syntrial.reporting.dashboard import paths, report_pages, show
+    from syntrial.reporting.dashboard import report_pages, show
 
-    scores = paths(as_printed=as_printed, held_out=held_out, full_size=full_size)
-    images = paths(as_printed_images=as_printed_images, held_out_images=held_out_images)
-    numbers = write(report.path, study=study, **scores, **images)
+    printed, held = [one.path for one in as_printed], [one.path for one in held_out]
+    images = {"as_printed_images": as_printed_images.path, "held_out_images": held_out_images.path}
+    full = full_size.path if full_size else None
+    numbers = write(report.path, study=study, as_printed=printed, held_out=held, full_size=full, **images)
     report_pages(report.path, page.path, table.path)
     show(metrics, numbers)

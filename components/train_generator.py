@@ -19,10 +19,10 @@ def train_generator(
 ):
     """Only transfers have a start."""
     from syntrial.config import GanConfig
-    from syntrial.reporting.dashboard import generator_page, paths, show
+    from syntrial.reporting.dashboard import generator_page, show
     from syntrial.train_generator import train_generator
 
-    config, start = GanConfig.of(settings, epochs=epochs), paths(start=start)
-    numbers = train_generator(images.path, generator.path, kind=kind, label=label, config=config, **start)
+    config, first = GanConfig.of(settings, epochs=epochs), start.path if start else ""
+    numbers = train_generator(images.path, generator.path, kind=kind, label=label, config=config, start=first)
     generator_page(generator.path, page.path)
     show(metrics, numbers)

@@ -1,15 +1,17 @@
-"""A cache forgets a box when the code that it runs has changed, and not before."""
+"""A cache forgets a box when what it computes with has changed, and not before."""
 
 import ast
+import io
 import shutil
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
 
 from syntrial import identity
-from syntrial.identity import code_digest, imports_of, sources
+from syntrial.identity import TELLING, code_digest, imports_of, is_telling, libraries, meaning, reached, sources
 
 # A package in small, with every form of import.
 MODULES = {
@@ -26,6 +28,8 @@ MODULES = {
     "other": "from syntrial import verb\n",
 }
 USED = set(MODULES) - {"other"}
+ROOT = identity.PACKAGE.parents[1]
+FILES = [path for folder in ("src", "components", "pipelines", "tests") for path in (ROOT / folder).rglob("*.py")]
 
 
 @pytest.fixture
@@ -39,9 +43,8 @@ def package(tmp_path):
 def with_change_in(package, name):
     """A copy with a change in a module."""
     copy = shutil.copytree(package, package.with_name("changed"), ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / f"{name}.py").write_text(
-        (copy / f"{name}.py").read_text(encoding="utf-8") + "# changed\n", encoding="utf-8"
-    )
+    with (copy / f"{name}.py").open("a", encoding="utf-8") as file:
+        file.write("changed = True\n")
     return copy
 
 
@@ -65,7 +68,7 @@ def test_the_packages_own_text_counts_where_something_of_it_is_used_and_nowhere_
 
 def test_the_optimisers_code_counts_where_networks_learn_and_nowhere_else(tmp_path):
     real = shutil.copytree(identity.PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("__pycache__"))
-    changed = with_change_in(real, "adam")
+    changed = with_change_in(real, "training/adam")
     assert code_digest("train_generator", real) == code_digest("train_generator", identity.PACKAGE)
     assert code_digest("train_generator", real) != code_digest("train_generator", changed)
     assert code_digest("split", real) == code_digest("split", changed)
@@ -86,14 +89,18 @@ def test_a_digest_is_sixteen_hexadecimal_digits_and_tells_verbs_apart():
 def test_a_file_reaches_what_it_imports_wherever_in_it_and_what_that_imports(package, tmp_path):
     (tmp_path / "box.py").write_text("import os\n\ndef box():\n    from syntrial.noun import thing\n", encoding="utf-8")
     assert imports_of(tmp_path / "box.py", package) == ["noun"]
-    assert sources(["noun"], package) == b"deep" + MODULES["deep"].encode() + b"noun" + MODULES["noun"].encode()
+    assert reached(["noun"], package) == ["deep", "noun"]
+    assert (
+        sources(["noun"], package)
+        == "\0".join(["deep", MODULES["deep"].strip(), "noun", MODULES["noun"].strip()]).encode()
+    )
 
 
 def test_imports_are_found_by_their_text_as_python_finds_them():
-    root = identity.PACKAGE.parents[1]
-    files = [path for folder in ("src", "components", "pipelines") for path in (root / folder).rglob("*.py")]
-    assert len(files) > 80
-    for path in files:
+    assert len(FILES) > 80
+    for path in FILES:
+        if "tests" in path.parts:
+            continue
         assert set(imports_of(path)) == {
             name for name in imported(path) if identity._path(name, identity.PACKAGE).is_file()
         }
@@ -118,6 +125,86 @@ def test_imports_are_found_by_their_text_as_python_finds_them():
 def test_any_form_of_import_is_found(text, package, tmp_path):
     (tmp_path / "box.py").write_text(f'"""Text."""\n{text}\n', encoding="utf-8")
     assert set(imports_of(tmp_path / "box.py", package)) - {""} == {"plain"}
+
+
+# What counts
+
+
+def test_docstrings_and_comments_are_removed_as_python_finds_them():
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        assert tokens(meaning(text)) == tokens(text, without=set(docstrings(text))), path
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        '"""Another text."""\n\ndef area(side):\n    """Of a square."""\n    return side**2  # px\n',
+        "def area(side):\n\n    # a reason\n    return side**2\n",
+        "def area(side):   \n    return side**2",
+    ],
+)
+def test_what_only_explains_is_no_part_of_an_identity(changed):
+    assert meaning(changed) == meaning("def area(side):\n    return side**2\n")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "def area(side):\n    return side**3\n",
+        "def area(side):\n    return side**2\nside = 1\n",
+        'def area(side):\n    return side**2 + len("# 2")\n',
+        'NAME = """\n\n"""\ndef area(side):\n    return side**2\n',
+    ],
+)
+def test_whatever_computes_is_part_of_an_identity(changed):
+    assert meaning(changed) != meaning("def area(side):\n    return side**2\n")
+
+
+def test_blank_lines_within_a_string_count():
+    assert meaning('TEXT = """a\n\nb"""\n') != meaning('TEXT = """a\nb"""\n')
+
+
+def test_only_modules_that_exist_are_said_to_only_report():
+    assert all(identity._path(name, identity.PACKAGE).is_file() for name in TELLING)
+
+
+def test_a_library_counts_where_code_imports_it():
+    assert "torch" in libraries(reached(["train_generator"]))
+    assert "matplotlib" not in libraries(reached(["train_generator"]))
+    assert "matplotlib" in libraries(reached(["report"]))
+    assert "torch" not in libraries(reached(["split"]))
+
+
+def test_every_library_that_code_imports_is_in_the_list_or_computes_nothing():
+    names = [path.relative_to(identity.PACKAGE).with_suffix("").as_posix() for path in identity.PACKAGE.rglob("*.py")]
+    modules = [name.removesuffix("/__init__").replace("/", ".") for name in names if name != "__init__"]
+    computing = [name for name in modules if not is_telling(name)]
+    outside = {name for module in computing for name in identity.OUTSIDE.findall(source_of(module))}
+    plain = {"safetensors", "yaml", "pydantic_core"}  # they carry values unchanged, or come with one that is listed
+    assert outside - sys.stdlib_module_names - {"syntrial"} - plain <= set(identity.LIBRARIES)
+
+
+def source_of(module):
+    return "\n".join(
+        line
+        for line in meaning(identity._path(module, identity.PACKAGE).read_text(encoding="utf-8")).splitlines()
+        if line.lstrip().startswith(("import ", "from "))
+    )
+
+
+def tokens(text, without=()):
+    layout = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    found = tokenize.generate_tokens(io.StringIO(text).readline)
+    return [one.string for one in found if one.type not in layout and one.start not in without]
+
+
+def docstrings(text):
+    """Where each begins, by Python's own grammar."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
+            yield (node.body[0].lineno, node.body[0].col_offset)
 
 
 def imported(path):

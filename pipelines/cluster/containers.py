@@ -1,8 +1,8 @@
 """What images are called.
 
-The engine's cache looks at the name of a box's image and not into the image. So a tag is the hash of what counts: the
-code of the package that the box can reach, and the image's recipe, which fixes all that lies beneath. An image bears
-one tag for each of its boxes: where only the report's code has changed, only reports run again.
+The engine's cache looks at the name of a box's image and not into the image. So a tag is the hash of what the box
+computes with (syntrial.identity), and of the image's recipe, which fixes all that lies beneath. An image has one tag
+for each of its boxes: where only the report's code has changed, only reports run again.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ def image_of(box: str, registry: str, root: Path = ROOT) -> str:
         root: of a checkout.
     """
     image, package = _image(box), root / "src" / "syntrial"
-    modules = [COMMAND] if box == COMMAND else imports_of(root / "components" / f"{box}.py", package)
-    code = sources(modules, package)
+    code = (
+        _whole(package) if box == COMMAND else sources(imports_of(root / "components" / f"{box}.py", package), package)
+    )
     return f"{registry}/syntrial-{image}:{box}-{_digest(code + _recipe(image, root))}"
 
 
@@ -52,6 +53,13 @@ def names_of(image: str, registry: str, root: Path = ROOT) -> list[str]:
 
 def _image(box: str) -> str:
     return "train" if box != COMMAND and BOXES[box].torch else "light"
+
+
+def _whole(package: Path) -> bytes:
+    """All code: the command serves what no box computes with, too."""
+    return b"".join(
+        path.name.encode() + path.read_bytes() for path in sorted(package.rglob("*.*")) if path.suffix != ".pyc"
+    )
 
 
 def _recipe(image: str, root: Path) -> bytes:

@@ -3,18 +3,19 @@
 import ast
 import importlib
 import shutil
-import subprocess
-import sys
 
 import pytest
-from local_runs import ROOT, environment
+from local_runs import ROOT
 
 from components._base import box_digest, modules_of
 from pipelines import boxes as declared
+from syntrial.identity import PACKAGE, is_telling, reached, sources
 
 BOXES = sorted(path.stem for path in (ROOT / "components").glob("[a-z]*.py"))
 SILENT = {"digest", "settle"}  # they have no numbers
 LINES = 8  # of a body, at most
+NAMES = [".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in sorted(PACKAGE.rglob("*.py"))]
+TELLING_MODULES = [name for name in (name.removesuffix(".__init__") for name in NAMES) if is_telling(name)]
 
 
 def test_every_component_is_declared_and_nothing_else_is():
@@ -47,36 +48,54 @@ def test_a_box_uses_its_verb_and_tells_the_dashboard(name):
     assert {name, "reporting.dashboard"} <= set(modules_of(name))
 
 
+def moved(package, module, text):
+    """The boxes whose identity a line at the end of a module changes."""
+    path = package.joinpath(*module.split(".")).with_suffix(".py")
+    path = path if path.exists() else path.with_suffix("") / "__init__.py"
+    before, whole = identities(package), path.read_text(encoding="utf-8")
+    path.write_text(whole + text, encoding="utf-8")
+    after = identities(package)
+    path.write_text(whole, encoding="utf-8")
+    return {box for box in BOXES if before[box] != after[box]}
+
+
+def identities(package):
+    return {box: sources(modules_of(box), package) for box in BOXES}
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the code that may be changed."""
+    return shutil.copytree(PACKAGE, tmp_path / "syntrial", ignore=shutil.ignore_patterns("__pycache__"))
+
+
 @pytest.mark.parametrize(
-    ("module", "moved"),
+    ("module", "boxes"),
     [
-        ("reporting/page.py", {"report"}),
-        ("pool.py", {"pool"}),
-        (
-            "generators/losses.py",
-            {"synthesize", "train_generator"},
-        ),  # who builds a network takes all of it
-        (
-            "store/objects.py",
-            {"digest", "ingest", "train_classifier", "train_generator"},
-        ),  # the last two keep checkpoints there
-        ("reporting/dashboard.py", set(BOXES) - SILENT),
+        ("reporting.page", {"report"}),
+        ("pool", {"pool"}),
+        ("generators.losses", {"synthesize", "train_generator"}),  # whoever builds a network takes the whole room
+        ("training.adam", {"train_classifier", "train_generator"}),
     ],
 )
-def test_a_change_of_code_moves_the_boxes_that_reach_it(module, moved, tmp_path):
-    for folder in ("src", "components"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    before = digests(tmp_path)
-    with open(tmp_path / "src" / "syntrial" / module, "a", encoding="utf-8") as file:
-        file.write("# changed\n")
-    after = digests(tmp_path)
-    assert {name for name in BOXES if before[name] != after[name]} == moved
+def test_a_change_of_what_computes_moves_the_boxes_that_reach_it_and_no_other(module, boxes, package):
+    assert moved(package, module, "\nchanged = True\n") >= boxes
+    assert "split" not in moved(package, module, "\nchanged = True\n")
 
 
-def digests(checkout):
-    code = "import sys; from components._base import box_digest; print(*map(box_digest, sys.argv[1:]))"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *BOXES], env=environment(checkout), cwd=checkout, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return dict(zip(BOXES, done.stdout.split(), strict=True))
+def test_a_change_of_what_computes_moves_every_box_that_imports_it(package):
+    for box in BOXES:
+        for module in reached(modules_of(box), package):
+            assert box in moved(package, module, "\nchanged = True\n"), (box, module)
+
+
+@pytest.mark.parametrize("module", TELLING_MODULES)
+def test_a_change_of_what_only_reports_or_transports_moves_no_box(module, package):
+    assert moved(package, module, "\nchanged = True\n") == set()
+
+
+def test_a_comment_or_a_docstring_moves_no_box(package):
+    before = identities(package)
+    for path in package.rglob("*.py"):
+        path.write_text("# A comment.\n" + path.read_text(encoding="utf-8") + "# Another.\n", encoding="utf-8")
+    assert identities(package) == before

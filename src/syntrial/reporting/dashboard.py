@@ -52,17 +52,6 @@ def show(metrics: Shown, numbers: dict[str, float]) -> None:
     atomic.write_json(Path(metrics.path), finite)
 
 
-def paths(**artifacts: Any) -> dict[str, Any]:
-    """Where artifacts lie, by name: a path, a list of them for a list of artifacts, None for none."""
-    return {name: _path(artifact) for name, artifact in artifacts.items()}
-
-
-def _path(artifact: Any) -> Any:
-    if isinstance(artifact, list):
-        return [one.path for one in artifact]
-    return artifact.path if artifact else None
-
-
 def report_pages(report: str | Path, page: str | Path, summary: str | Path) -> None:
     """Copies the page and the summary out of a report, to where the dashboard shows them."""
     shutil.copyfile(Path(report) / "report.html", page)
