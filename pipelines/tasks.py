@@ -18,9 +18,9 @@ Makers = dict[str, tuple[str, ...]]  # an output, or an input -> the paths of th
 class Task:
     """One box that will run.
 
-    `values` are the parameters it is given, after those of the graphs around it, as far as they are known before the
-    run. `needs` are the paths of the boxes whose outputs it takes. `facts` are its values, and below them those of the
-    boxes that it needs, the first before the others: the protocol of a division is that of all that follows from it.
+    `values` are the parameters it is given, as far as they are known before the run. `needs` are the paths of the boxes
+    whose outputs it takes. `facts` are its values, below them those of the graphs around it, and below these the facts
+    of the boxes that it needs, the first before the others: the protocol of a division is that of all that follows.
     """
 
     path: str  # in the workflow
@@ -106,7 +106,7 @@ class _Reader:
         facts = {name: value for one in (*inherited, scope.around) for name, value in one.items()}
         box = component.removeprefix("comp-").rstrip("-0123456789").replace("-", "_")
         self.tasks[scope.path] = Task(
-            scope.path, scope.title, box, scope.around, needs, scope.graphs, scope.in_loop, facts
+            scope.path, scope.title, box, scope.given, needs, scope.graphs, scope.in_loop, facts
         )
 
 
