@@ -1,4 +1,4 @@
-"""Pooled image set + arm + seeds -> classifiers, curves and scores."""
+"""Pooled image set + arm + seeds -> classifiers, curves and predictions."""
 
 from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Metrics, Output
 
@@ -19,12 +19,12 @@ def train_classifier(
     metrics: Output[Metrics],
 ):
     """One classifier a seed, the same seeds in every arm."""
-    from syntrial.config import AugmentConfig, CnnConfig
-    from syntrial.reporting.dashboard import classifier_page, show, show_classification
+    from syntrial.classifiers.settings import classifier_config
+    from syntrial.config import AugmentConfig
+    from syntrial.reporting.dashboard import show_classifier
     from syntrial.train_classifier import train_classifier
 
     seeds = [int(seed) for seed in seeds]  # the engine makes floats of numbers in lists
-    settings = {"config": CnnConfig.of(settings, epochs=epochs), "augmentation": AugmentConfig.of(augmentation)}
-    show(metrics, train_classifier(images.path, scores.path, arm=arm, seeds=seeds, **settings))
-    classifier_page(scores.path, page.path)
-    show_classification(classification, scores.path)
+    config, changes = classifier_config(settings, epochs=epochs), AugmentConfig.of(augmentation)
+    train_classifier(images.path, scores.path, arm=arm, seeds=seeds, config=config, augmentation=changes)
+    show_classifier(scores.path, page.path, classification, metrics)

@@ -17,12 +17,12 @@ def train_generator(
     metrics: Output[Metrics],
     start: Input[Model] = None,
 ):
-    """Only transfers have a start."""
-    from syntrial.config import GanConfig
+    """Only a generator that continues another has a start."""
+    from syntrial.generators.settings import generator_config
     from syntrial.reporting.dashboard import generator_page, show
     from syntrial.train_generator import train_generator
 
-    config, first = GanConfig.of(settings, epochs=epochs), start.path if start else ""
+    config, first = generator_config(settings, epochs=epochs), start.path if start else ""
     numbers = train_generator(images.path, generator.path, kind=kind, label=label, config=config, start=first)
     generator_page(generator.path, page.path)
     show(metrics, numbers)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipelines.counts import Counts
+    from syntrial.arms import Recipe
     from syntrial.config import StudyConfig
 
 Facts = dict[str, Any]  # parameters of a box, and of those that it needs (pipelines.tasks.Task.facts)
@@ -41,18 +42,13 @@ class Speed:
 
 @dataclass(frozen=True)
 class Networks:
-    """Of a study's size: weights, and floating-point operations of a step for each image."""
+    """Of a study's size: numbers kept, and floating-point operations of a step for each image."""
 
-    generator: int
-    discriminator: int
+    generator: int  # on disk
+    checkpoint: int  # of a generator's training
     classifier: int
     gan_flops: float
     cnn_flops: float
-
-    @property
-    def pair(self) -> int:
-        """Weights of a generator and its discriminator."""
-        return self.generator + self.discriminator
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ class Box:
         images: it works through.
         seconds: of work, its start apart.
         sends: bytes it hands on; the last argument is the bytes that it receives.
-        kept: weights in one of its checkpoints, which it keeps in the store.
+        kept: numbers in one of its checkpoints, which it keeps in the store.
         step: floating-point operations for each image, and images in a step.
     """
 
@@ -125,10 +121,10 @@ def _of_generator(facts: Facts) -> dict[str, str]:
 
 def _shown(facts: Facts, known: Known) -> int:
     """Images that a generator is shown."""
-    settings, counts = facts["settings"], known.counts
+    config, counts = known.study.generators[facts["kind"]], known.counts
     by_label = {**counts.classes, "faces": counts.faces, ALL: counts.total}
     images = _training(known, by_label[facts["label"]], facts.get("protocol"))
-    per_step = min(int(settings["batch"]), max(1, images)) * int(settings.get("discriminator_steps", 1))
+    per_step = min(config.batch, max(1, images)) * config.batches_per_step
     return math.ceil(int(facts["epochs"]) * images / per_step) * per_step
 
 
@@ -136,20 +132,26 @@ def _drawn(facts: Facts, known: Known) -> int:
     return int(facts["count"]) * (len(known.counts.classes) if facts["label"] == ALL else 1)
 
 
-def _pair_bytes(facts: Facts, known: Known, networks: Networks, received: int) -> int:
-    return networks.pair * WEIGHT_BYTES
+def _generator_bytes(facts: Facts, known: Known, networks: Networks, received: int) -> int:
+    return networks.generator * WEIGHT_BYTES
+
+
+def _arm(facts: Facts) -> tuple[str, Recipe]:
+    from syntrial.arms import recipe_of
+
+    return recipe_of(facts["arm"])
 
 
 def _classified(facts: Facts, known: Known) -> tuple[int, int]:
     """Images that one classifier learns from, and those it looks at."""
-    from syntrial.arms import ARMS
-
-    study, counts, recipe = known.study, known.counts, ARMS[facts["arm"]]
+    study, counts, (_, recipe) = known.study, known.counts, _arm(facts)
     real = _training(known, counts.total, facts["protocol"])
-    added = study.images_per_class * len(counts.classes) if recipe.generator or recipe.duplicates else 0
+    added = round(real * recipe.dose) if recipe.dose else study.images_per_class * len(counts.classes)
+    added = added if recipe.add else 0
     if facts["protocol"] == "as_printed":
         real, added = (round(n * (1 - study.split.val_share)) for n in (real, added))
-    own = real * study.conventional.copies if recipe.conventional == "instead" else real + added
+    own = (real * study.conventional.copies if recipe.augment == "instead" else real) + added
+    own -= real if recipe.use == "alone" else 0
     epochs, batch = int(facts["epochs"]), int(facts["settings"]["batch"])
     shown = epochs * math.ceil((own if facts["protocol"] == "as_printed" else real) / batch) * batch
     return shown, epochs * (own + round(counts.total * study.split.val_share))
@@ -186,8 +188,8 @@ BOXES = {
         labels=_of_generator,
         images=_shown,
         seconds=lambda facts, known, speed: _shown(facts, known) / speed.gan,
-        sends=_pair_bytes,
-        kept=lambda networks: networks.pair + networks.generator // KEPT_BY_ADAM,
+        sends=_generator_bytes,
+        kept=lambda networks: networks.checkpoint,
         step=lambda facts, known, networks: (networks.gan_flops, int(facts["settings"]["batch"])),
     ),
     "synthesize": Box(
@@ -207,11 +209,11 @@ BOXES = {
     ),
     "train_classifier": Box(
         torch=True,
-        labels=lambda facts: {"protocol": facts["protocol"], "kind": _px(facts), "arm": facts["arm"]},
+        labels=lambda facts: {"protocol": facts["protocol"], "kind": _px(facts), "arm": _arm(facts)[0]},
         images=lambda facts, known: len(facts["seeds"]) * _classified(facts, known)[0],
         seconds=_classifiers_s,
         sends=lambda facts, known, networks, received: networks.classifier * WEIGHT_BYTES * len(facts["seeds"]),
-        kept=lambda networks: networks.classifier,
+        kept=lambda networks: networks.classifier * KEPT_BY_ADAM,
         step=lambda facts, known, networks: (
             networks.cnn_flops * _larger(facts, known),
             int(facts["settings"]["batch"]),

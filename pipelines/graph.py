@@ -23,7 +23,6 @@ from components.synthesize import synthesize
 from components.train_classifier import train_classifier
 from components.train_generator import train_generator
 from pipelines.boxes import ALL
-from syntrial.arms import ARMS
 from syntrial.config import StudyConfig
 from syntrial.errors import ConfigError
 from syntrial.reading.layouts import FACES
@@ -55,23 +54,14 @@ class Trial(NamedTuple):
 
 def kinds_of(study: StudyConfig) -> list[str]:
     """The study's generators that its arms need, in the study's order."""
-    needed = {ARMS[arm].generator for arm in study.arms}
-    return [name for name in type(study.generators).model_fields if name in needed]
-
-
-def generator_of(study: StudyConfig, name: str) -> Any:
-    """The settings of a generator."""
-    return getattr(study.generators, name)
-
-
-def start_of(name: str) -> str:
-    """The generator that a generator continues; "" for none."""
-    return FACES if name == "transfer" else ""
+    needed = {recipe.generator for recipe in study.recipes.values()}
+    return [name for name in study.generators.by_name() if name in needed]
 
 
 def starts_of(study: StudyConfig) -> list[str]:
     """The generators that others continue."""
-    return list(dict.fromkeys(start for start in map(start_of, kinds_of(study)) if start))
+    starts = [study.generators[name].start for name in kinds_of(study)]
+    return list(dict.fromkeys(filter(None, starts)))
 
 
 def epochs_of(study: StudyConfig) -> dict[str, str]:
@@ -221,8 +211,9 @@ class _Graph:
 
     def drawn(self, name: str, images: Any, given: dict[str, Any]) -> Any:
         """A loop over classes: train a generator of each and draw its images. Returns the drawn sets, collected."""
-        labels = [ALL] if generator_of(self.study, name).conditional else given["classes"]
-        start = {"start": given[f"{start_of(name)}_generator"]} if start_of(name) else {}
+        config = self.study.generators[name]
+        labels = [ALL] if config.conditional else given["classes"]
+        start = {"start": given[f"{config.start}_generator"]} if config.start else {}
         with dsl.ParallelFor(labels, name=f"{name} generators") as label:
             trained = self.generator(name, label, images, given, **start)
             made = synthesize(generator=trained.outputs["generator"], count=given["images_per_class"])

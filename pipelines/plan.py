@@ -78,13 +78,13 @@ def measure(study: StudyConfig, seconds: float = 2.0) -> Speed:
     config, classifier = study.generators.simple, study.classifier
     real = torch.rand(config.batch, 1, study.side, study.side, device=device) * 2 - 1
     label = torch.zeros(config.batch, dtype=torch.int64, device=device)
-    players = train_generator.begin(study.side, 0, config, "measure", device)
-    gan = _rate(lambda: train_generator.update(players, [(real, label)] * config.discriminator_steps, config), seconds)
+    generator = train_generator.begin(study.side, 0, config, "measure", device)
+    gan = _rate(lambda: generator.step([(real, label)] * config.batches_per_step, 0), seconds)
     learner = train_classifier.begin(len(study.classes), 0, classifier, device)
     images = torch.rand(classifier.batch, 1, study.side, study.side, device=device) * 2 - 1
     labels = torch.zeros(classifier.batch, dtype=torch.int64, device=device)
     cnn = _rate(lambda: train_classifier.update(learner, images, labels, None), seconds)
-    return Speed(gan * config.batch * config.discriminator_steps, cnn * classifier.batch)
+    return Speed(gan * config.batch * config.batches_per_step, cnn * classifier.batch)
 
 
 def guessed(study: StudyConfig) -> Speed:
@@ -93,8 +93,8 @@ def guessed(study: StudyConfig) -> Speed:
     """
     gan, classifier = study.generators.simple, study.classifier
     return Speed(
-        gan=350 * (64 / study.side) ** 2 * (16 / gan.width) ** 1.4,
-        cnn=850 * (64 / study.side) ** 2 * (16 / classifier.width),
+        gan=350 * (64 / study.side) ** 2 / gan.relative_cost,
+        cnn=850 * (64 / study.side) ** 2 * (16 / getattr(classifier, "width", 16)),
     )
 
 

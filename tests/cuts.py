@@ -24,8 +24,9 @@ def table(path):
 
 
 def contents(folder):
-    """Name -> bytes of every file."""
-    return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+    """Name below the folder -> bytes of every file."""
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def steps_kept(checkpoints):

@@ -4,15 +4,16 @@ import csv
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from syntrial.arms import ARMS
-from syntrial.config import CnnConfig, StudyConfig
+from syntrial.arms import recipe_of
+from syntrial.classifiers.settings import CnnConfig
+from syntrial.config import StudyConfig
 from syntrial.imageset import REAL, ImageSet, Row, Writer, sha256_of
 from syntrial.reporting.outcomes import Outcome, gathered, refuse_unequal
 from syntrial.reporting.results import PROTOCOLS, Results, results_of
@@ -108,7 +109,7 @@ class Study:
 
     def arm(self, protocol: str, arm: str, images: ImageSet, folder: str = "", strength: float = 0.0) -> Path:
         """A folder of scores."""
-        out = self.folder / protocol / (folder or arm)
+        out = self.folder / protocol / (folder or recipe_of(arm)[0])
         seeds = self.study.seeds
         parts = ("val",) if protocol == "as_printed" else ("val", "test")
         rows = [
@@ -117,7 +118,7 @@ class Study:
             for row in images.rows
             if row.split == part and self._sees(arm, row)
         ]
-        strength = strength or self.strengths.get(arm, STRENGTH[arm])
+        strength = strength or self.strengths.get(arm, STRENGTH.get(arm, 1.8))
         with atomic.new_folder(out) as draft:
             judged = {seed: self._probabilities(rows, f"{protocol} {arm} {seed}", strength) for seed in seeds}
             self._write_predictions(draft / "predictions.csv", rows, judged)
@@ -144,7 +145,7 @@ class Study:
         writer.add(image, Row(sha256_of(image), label, group, source, split, file))
 
     def _sees(self, arm: str, row: Row) -> bool:
-        return row.source == REAL or row.source.split("/")[0] == ARMS[arm].generator
+        return row.source == REAL or row.source.split("/")[0] == recipe_of(arm)[1].generator
 
     def _probabilities(self, rows: list[tuple[str, Row]], key: str, strength: float) -> list[list[float]]:
         classes = self.study.classes
@@ -195,19 +196,19 @@ class Study:
                 counts.setdefault(row.split, {}).setdefault(row.source, 0)
                 counts[row.split][row.source] += 1
         epochs = self.study.classifier.epochs
+        name, recipe = recipe_of(arm)
         synthetic = sum(row.source != REAL for row in val)
         return {
             "verb": "train_classifier",
             "protocol": protocol,
-            "arm": arm,
+            "arm": name,
+            "recipe": asdict(recipe),
             "classes": self.study.classes,
             "seeds": self.study.seeds,
             "side": self.study.side,
             "config": self.study.classifier.model_dump(),
             "conventional": self.study.conventional.model_dump(),
-            "epochs": epochs
-            if protocol == "as_printed"
-            else epochs / (1.75 if ARMS[arm].generator or ARMS[arm].duplicates else 1),
+            "epochs": epochs if protocol == "as_printed" else epochs / (1.75 if recipe.add else 1),
             "steps": 40 * epochs,
             "parameters": 94_626,
             "train_images": sum(counts["train"].values()),
@@ -215,7 +216,7 @@ class Study:
             "validation": {
                 "images": len(val),
                 "synthetic": synthetic,
-                "seen_by_generators": len(val) - synthetic if protocol == "as_printed" and ARMS[arm].generator else 0,
+                "seen_by_generators": len(val) - synthetic if protocol == "as_printed" and recipe.generator else 0,
                 "also_trained": 0,
                 "groups_that_train": len({row.group for row in val}) if protocol == "as_printed" else 0,
             },
@@ -294,8 +295,9 @@ def results_in(folder: Path, study: StudyConfig | None = None, **changes: Any) -
 def outcomes_of(arguments: dict[str, Any]) -> dict[str, dict[str, Outcome]]:
     """Protocol -> arm -> what it scored."""
     study = arguments["study"]
+    arms = [recipe_of(arm)[0] for arm in study["arms"]]
     return {
-        protocol: gathered([Outcome.open(one) for one in arguments[protocol]], protocol, study["arms"], study["seeds"])
+        protocol: gathered([Outcome.open(one) for one in arguments[protocol]], protocol, arms, study["seeds"])
         for protocol in PROTOCOLS
     }
 

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from syntrial.config import CnnConfig, GanConfig, StudyConfig, load_study, settings_of
+from syntrial.classifiers.settings import CnnConfig
+from syntrial.config import StudyConfig, load_study
 from syntrial.errors import ConfigError
+from syntrial.generators.settings import DcganConfig
+from syntrial.settings import settings_of
 
 STUDIES = sorted((Path(__file__).parents[1] / "studies").glob("*.yaml"))
 QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
@@ -14,7 +17,7 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("gans.simpel.epochs=5", "generators has no 'simpel'; did you mean 'simple'?"),
+        ("generators.simpel.epochs=5", "generators has 'simpel', which no arm adds; did you mean 'simple'[?]$"),
         ("generators.simple.epoch=5", "generators.simple has no 'epoch'; did you mean 'epochs'?"),
         ("clasifier.epochs=5", "there is no 'clasifier'; did you mean 'classifier'?"),
         ("generators.simple.epochs=0", "generators.simple.epochs is 0; input should be greater than or equal to 1"),
@@ -23,8 +26,37 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
         ("classifier.epochs=2.5", "classifier.epochs is 2.5"),
         ("split.val_share=half", "split.val_share is 'half'"),
         ("side=60", "side is 60; the generators draw 32, 64, 128, 256 px"),
-        ("arms=[original, gan]", "arms has no 'gan'; it has original, conventional"),
+        ("arms=[original, gan]", "yaml: arms: there is no arm 'gan'; there are original, conventional"),
         ("arms=[duplicates]", "arms lacks 'original'"),
+        (
+            "arms=[original, {name: half, add: simpel}]",
+            "an arm adds 'simpel', which no generator of the study draws; did you mean 'simple'[?]$",
+        ),
+        ("arms=[original, {name: half, ad: simple}]", "arms: arm half: it has no 'ad'; did you mean 'add'[?]$"),
+        ("arms=[original, {add: simple, dose: 1}]", "arms: an arm has no name"),
+        ("arms=[original, 'half: add=simple dose=0']", "arm half: dose is 0; it is a multiple"),
+        ("arms=[original, 'half: add=simple dose=-1']", "arm half: dose is -1;"),
+        ("arms=[original, 'half: add=simple dose=some']", "arm half: dose is 'some'; it is a number"),
+        ("arms=[original, 'half: add=simple dose=nan']", "arm half: dose is nan;"),
+        ("arms=[original, 'half: dose=1']", "arm half: dose says how much is added, and nothing is"),
+        ("arms=[original, 'half: add=faces']", "an arm adds 'faces', which no generator of the study draws"),
+        ("arms=[original, 'half: add=simple against=half']", "arm half is judged against itself"),
+        (
+            "arms=[original, 'half: add=simple against=duplicates']",
+            "against 'duplicates'; the study has orig",
+        ),
+        ("arms=[original, 'half: add=simple', 'half: add=transfer']", "arms names something twice"),
+        ("arms=[original, 'duplicates: add=simple']", "arm duplicates is a preset, and means 'original [+] dup"),
+        ("arms=[original, 'same: title=other']", "arm same adds nothing and changes nothing"),
+        ("arms=[original, 'half: use=alone']", "arm half: use=alone trains on a generator's images only"),
+        ("arms=[original, 'half: add=simple use=pretrain']", "arm half: use is 'pretrain'; it may be pool, alone"),
+        ("arms=[original, 'half: augment=on']", "arm half: augment is 'on'; it may be instead, online"),
+        ("arms=[original, 'half: add=simple add=simple']", "arm half: add is given twice"),
+        ("arms=[original, 'a b: add=simple']", "arm 'a b': a name has at most 40 letters"),
+        ("arms=[original, 7]", "7 is no arm; give a preset"),
+        ("arms=original", "arms is 'original'"),
+        ("classifier.widht=8", "yaml: classifier has no 'widht'; did you mean 'width'[?]$"),
+        ("classifier.width=0", "yaml: classifier.width is 0; input should be greater than or equal to 4$"),
         ("seeds=[1, 1]", r"seeds names something twice: \[1, 1\]"),
         ("seeds=[-1]", "seeds are 0 or more"),
         ("classes=[normal]", "classes is"),
@@ -33,7 +65,7 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
         ("classes=['', c]", "nor be empty"),
         ("generators.all.epoch=5", "yaml: generators.all has no 'epoch'; did you mean 'epochs'[?]$"),
         ("generators.simple.architecture=dcgn", "generators.simple.architecture is 'dcgn'; input should be 'dcgan'"),
-        ("classifier.architecture=resnet", "classifier.architecture is 'resnet'; input should be 'cnn'"),
+        ("classifier.architecture=resnet", "yaml: classifier.architecture is 'resnet'; it may be cnn$"),
         ("generators.simple.loss=wasserstein", "generators.simple.loss is 'wasserstein'"),
         ("generators.simple.diffaugment=[colour]", "diffaugment has no 'colour'; it has color, translation, cutout"),
         ("generators.transfer.width=8", "yaml: generators.transfer.width is 8 and generators.faces.width is 16"),
@@ -41,8 +73,11 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
             "generators.transfer.normalisation=spectral",
             "transfer.normalisation is 'spectral' and generators.faces",
         ),
-        ("generators.simple.transfer_discriminator=false", "generators.simple.transfer_discriminator: only a transfer"),
-        ("generators.faces.transfer_discriminator=false", "generators.faces.transfer_discriminator: only a transfer"),
+        (
+            "generators.simple.transfer_discriminator=false",
+            "simple.transfer_discriminator is False, which a gen",
+        ),
+        ("generators.faces.transfer_discriminator=false", "faces.transfer_discriminator is False, which a generator w"),
         ("conventional.cval=9", "conventional.cval is 9, which fill_mode nearest does not heed"),
         (
             "generators.simple.gradient_penalty=5",
@@ -58,6 +93,16 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
             "generators.all.loss=wgan_gp",
             "^quick.yaml: generators.all.normalisation is batch, but loss wgan[^;]*; [^;]*$",
         ),
+        ("generators={a/b: {}}", "generators.a generator cannot be called 'a/b'; a name has letters, digits, - and _"),
+        ("generators={'*': {}}", "generators.a generator cannot be called '[*]'; a name has letters"),
+        ("generators={real: {}}", "cannot be called 'real'; .* and is neither all nor real$"),
+        ("generators={modern: {widht: 8}}", "^quick.yaml: generators.modern has no 'widht'; did you mean 'width'[?]$"),
+        ("generators={modern: 3}", "^quick.yaml: generators.modern is 3; it needs settings by name$"),
+        ("generators={modern: {epochs: 0}}", "^quick.yaml: generators.modern.epochs is 0; input should be greater"),
+        ("generators.all.architecture=dcgn", "^quick.yaml: generators.all.architecture is 'dcgn'; input should be 'd"),
+        ("generators.simple.start=transfer", "generators.simple.start is 'transfer'; input should be '' or 'faces'$"),
+        ("generators.faces.start=faces", "generators.faces.start is 'faces', but faces start from nothing"),
+        ("generators.simple={start: faces, width: 8}", "generators.simple.width is 8 and generators.faces.width is 16"),
         ("generators.faces.conditional=true", "faces have one class"),
         ("generators.simple.lr=1e99", "generators.simple.lr is 1e[+]99; input should be less than or equal to 10"),
         ("generators.all.width=1000000", "generators.all.width is 1000000; input should be less than or equal to 1024"),
@@ -138,6 +183,31 @@ def test_a_transfer_without_the_faces_discriminator_may_have_another():
     assert study.generators.transfer.normalisation == "spectral"
 
 
+def test_a_study_may_add_generators_of_its_own_that_share_what_stands_under_all():
+    study = load_study(QUICK, ["generators.modern={architecture: dcgan, width: 8}"])
+    assert list(study.generators.by_name()) == ["faces", "simple", "transfer", "modern"]
+    modern = study.generators["modern"]
+    assert (modern.width, modern.latent, modern.epochs) == (8, 64, 200)
+    assert StudyConfig.of(study.model_dump(mode="json")) == study
+    assert study.model_dump(mode="json")["generators"]["modern"]["width"] == 8
+    study.generators.refuse_misfits({"modern"})
+
+
+def test_a_generator_that_an_arm_adds_must_be_there_and_fit_what_it_continues():
+    generators = load_study(QUICK, ["generators.modern={start: faces, latent: 8}"]).generators
+    with pytest.raises(ValueError, match=r"an arm adds 'modren', which no generator of .*; did you mean 'modern'[?]"):
+        generators.refuse_misfits({"modren"})
+    with pytest.raises(ValueError, match="an arm adds 'faces', which no generator of the study draws"):
+        generators.refuse_misfits({"faces"})
+    with pytest.raises(ValueError, match=r"generators.modern.latent is 8 and generators.faces.latent is 64"):
+        generators.refuse_misfits({"modern"})
+
+
+def test_a_generator_that_is_not_there_is_named_with_those_that_are():
+    with pytest.raises(ConfigError, match=r"generators has no 'simpel'; did you mean 'simple'[?]"):
+        load_study(QUICK).generators["simpel"]
+
+
 def test_what_holds_for_transfers_only_may_stand_under_all():
     study = load_study(QUICK, ["generators.all.transfer_discriminator=false"])
     assert not study.generators.transfer.transfer_discriminator
@@ -152,7 +222,7 @@ def test_a_number_may_have_an_exponent_and_no_point(text, tmp_path):
 
 
 def test_whole_numbers_that_an_engine_made_floats_of_are_numbers_again():
-    assert GanConfig.of({"epochs": 5.0, "batch": 8.0}).epochs == 5
+    assert DcganConfig.of({"epochs": 5.0, "batch": 8.0}).epochs == 5
     assert CnnConfig.of({"epochs": 1}, epochs=9).epochs == 9
 
 

@@ -101,9 +101,19 @@ def test_imports_are_found_by_their_text_as_python_finds_them():
     for path in FILES:
         if "tests" in path.parts:
             continue
-        assert set(imports_of(path)) == {
-            name for name in imported(path) if identity._path(name, identity.PACKAGE).is_file()
+        by_name = {  # of a room whose modules are chosen by name
+            f"{room}.{module.stem}"
+            for chooser, room in identity.CHOSEN.items()
+            if path == identity._path(chooser, identity.PACKAGE)
+            for module in (identity.PACKAGE / room).glob("[a-z]*.py")
         }
+        stated = {name for name in imported(path) if identity._path(name, identity.PACKAGE).is_file()}
+        assert set(imports_of(path)) == stated | by_name
+
+
+def test_a_network_that_is_chosen_by_name_is_part_of_what_trains_it_and_of_nothing_else():
+    assert "classifiers.cnn" in reached(["train_classifier"]) and "classifiers.cnn" in reached(["score"])
+    assert "classifiers.cnn" not in reached(["split"]) and "classifiers.cnn" not in reached(["train_generator"])
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from syntrial.arms import ARMS
-from syntrial.config import settings_of
+from syntrial.arms import DEFAULT
 from syntrial.errors import ConfigError, DegenerateError
 from syntrial.report import report
+from syntrial.reporting.paper import PAPER_ROWS
+from syntrial.settings import settings_of
 from tests.fake_scores import Study, edit_json, edit_rows, small_study
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -104,10 +105,9 @@ def test_settings_that_differ_from_the_defaults_are_marked_and_others_are_not(wo
 
 
 def test_the_papers_figures_and_the_erratum_stand_there(words):
-    for arm in ARMS.values():
-        if arm.paper:
-            for value in (arm.paper.train_accuracy, arm.paper.val_accuracy, arm.paper.train_loss, arm.paper.val_loss):
-                assert f"{value:.4f}" in words
+    for row in PAPER_ROWS.values():
+        for value in (row.train_accuracy, row.val_accuracy, row.train_loss, row.val_loss):
+            assert f"{value:.4f}" in words
     assert "0.6700" in words
     assert "97.86 %" in words
 
@@ -119,7 +119,7 @@ def test_the_answer_comes_before_anything_it_rests_on(words):
         "Held out: real test images",
         "Figure 4 of the paper",
         "ROC curves on",
-        "normal: simple GAN",
+        "normal: drawn by simple",
         "files found",
         "The same classifier at both sizes",
         "classifier.width",
@@ -168,7 +168,7 @@ def test_the_same_study_gives_the_same_results_bit_for_bit(made, tmp_path):
 def test_everything_it_rests_on_is_recorded_by_digest(made):
     about = json.loads((made[0] / "about.json").read_text())
     verbs = [parent["verb"] for parent in about["parents"]]
-    assert (about["verb"], verbs.count("pool"), verbs.count("train_classifier")) == ("report", 2, 2 * len(ARMS) + 1)
+    assert (about["verb"], verbs.count("pool"), verbs.count("train_classifier")) == ("report", 2, 2 * len(DEFAULT) + 1)
     assert all(parent["digest"] for parent in about["parents"])
 
 

@@ -7,13 +7,13 @@ import pytest
 from builders import CLASSES, real_set
 from cuts import contents
 
-from syntrial.config import GanConfig
 from syntrial.errors import ConfigError, DataError
+from syntrial.generators.settings import DcganConfig
 from syntrial.imageset import ImageSet
 from syntrial.synthesize import BATCH, synthesize
 from syntrial.train_generator import train_generator
 
-CONFIG = GanConfig(width=4, latent=8, batch=8, epochs=4, ema_half_life=10, collapse_below=0)
+CONFIG = DcganConfig(width=4, latent=8, batch=8, epochs=4, ema_half_life=10, collapse_below=0)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def generators(tmp_path_factory):
     folder = tmp_path_factory.mktemp("generators")
     real_set(folder / "xrays", 10)
     train_generator(folder / "xrays", folder / "one", kind="simple", label="pneumonia", config=CONFIG)
-    conditional = CONFIG.model_copy(update={"conditional": True})
+    conditional = CONFIG.model_copy(update={"conditional": True, "start": "faces"})
     train_generator(
         folder / "xrays", folder / "both", kind="transfer", label="*", config=conditional, start=folder / "one"
     )

@@ -10,15 +10,16 @@ from builders import CLASSES, pooled_set, real_set, write
 from cuts import contents, killed, steps_kept, table
 from safetensors.torch import load_file
 
-from syntrial.arms import ARMS
-from syntrial.classifiers.cnn import CNNS
-from syntrial.classifiers.material import material_of
-from syntrial.config import AugmentConfig, CnnConfig, SplitConfig
+from syntrial.arms import DEFAULT as ARMS
+from syntrial.classifiers.settings import CnnConfig
+from syntrial.classifiers.trained import WEIGHTS, TrainedClassifier
+from syntrial.config import AugmentConfig, SplitConfig
 from syntrial.errors import ConfigError, DataError, DegenerateError, LeakError, TrainingError
 from syntrial.imageset import ImageSet, Row, read_lineage
-from syntrial.judging.metrics import confusion_matrix, log_loss, scores
+from syntrial.judging.metrics import log_loss, scores
+from syntrial.reporting.outcomes import Outcome
 from syntrial.split import PROTOCOLS, split
-from syntrial.train_classifier import CURVE, Plan, probabilities, train_classifier
+from syntrial.train_classifier import CURVE, Plan, train_classifier
 
 CONFIG, AUGMENT = CnnConfig(width=4, batch=16, epochs=2), AugmentConfig()
 LONG = CONFIG.model_copy(update={"epochs": 12})  # long enough to be killed several times in each seed
@@ -120,7 +121,8 @@ def test_every_arm_has_the_same_network_and_begins_with_the_same_weights(pooled,
     still = CONFIG.model_copy(update={"lr": 1e-30, "epochs": 1})
     for arm in ("original", "simple_gan"):
         trained(pooled["held_out"], tmp_path / arm, arm, config=still)
-    one, other = (load_file(tmp_path / arm / "classifier-0.safetensors") for arm in ("original", "simple_gan"))
+    folders = [tmp_path / arm / "classifiers" / "seed-0" for arm in ("original", "simple_gan")]
+    one, other = (load_file(folder / "weights.safetensors") for folder in folders)
     assert all(torch.equal(one[name], other[name]) for name in one if "weight" in name)
 
 
@@ -135,8 +137,8 @@ def test_the_learning_rate_falls_along_a_cosine_or_stays(schedule, rates):
 
 def test_it_writes_what_it_says(two_seeds):
     folder, _ = two_seeds
-    files = ["about.json", "classifier-3.safetensors", "classifier-5.safetensors", "curves.csv", "lineage.csv"]
-    assert sorted(contents(folder)) == [*files, "predictions.csv", "scores.json"]
+    own = [f"classifiers/seed-{seed}/{name}" for seed in "35" for name in ("about.json", "lineage.csv", WEIGHTS)]
+    assert sorted(contents(folder)) == ["about.json", *own, "curves.csv", "lineage.csv", "predictions.csv"]
     about = read(folder, "about.json")
     told = {"arm": "simple_gan", "protocol": "held_out", "seeds": [3, 5], "side": 32, "classes": CLASSES}
     assert told.items() <= about.items()
@@ -170,35 +172,32 @@ def test_predictions_hold_each_judged_image_once_a_seed_with_probabilities(two_s
             assert predicted(two_seeds[0], seed, part)[0].sum(axis=1) == pytest.approx(1)
 
 
-def test_the_scores_are_those_of_the_predictions(two_seeds):
-    folder, numbers = two_seeds
-    found = read(folder, "scores.json")
-    for part in ("val", "test"):
-        by_seed = {seed: scores(*predicted(folder, seed, part)) for seed in (3, 5)}
-        assert {seed: found["seeds"][str(seed)][part] for seed in (3, 5)} == by_seed
-        for name in by_seed[3]:
-            assert numbers[f"{part}_{name}"] == np.mean([by_seed[seed][name] for seed in (3, 5)])
-        matrices = [confusion_matrix(*predicted(folder, seed, part)) for seed in (3, 5)]
-        assert found["confusion"][part] == sum(matrices).tolist()
-        assert found["roc"][part]["fpr"][0] == 0 and found["roc"][part]["tpr"][-1] == 1
-
-
-def test_the_last_row_of_the_curve_is_the_last_score(two_seeds):
+def test_the_last_row_of_the_curve_is_what_the_predictions_score(two_seeds):
     folder, _ = two_seeds
     last = [row for row in table(folder / "curves.csv") if row["seed"] == "5"][-1]
-    found = read(folder, "scores.json")["seeds"]["5"]
-    assert float(last["val_loss"]) == found["val"]["loss"] and float(last["val_accuracy"]) == found["val"]["accuracy"]
-    assert float(last["running_loss"]) == found["train"]["running_loss"]
-    assert float(last["train_loss"]) == found["train"]["loss"]
+    found = scores(*predicted(folder, 5, "val"))
+    assert (float(last["val_loss"]), float(last["val_accuracy"])) == (found["loss"], found["accuracy"])
 
 
-@pytest.mark.parametrize("part", ["val", "test"])
-def test_the_weights_reload_and_give_the_predictions(part, two_seeds, pooled):
-    network = CNNS["cnn"](2, CONFIG)
-    network.load_state_dict(load_file(two_seeds[0] / "classifier-5.safetensors"))
-    material = material_of(ImageSet.open(pooled["held_out"]), "simple_gan", AUGMENT, torch.device("cpu"))
-    found = probabilities(network, material.judged[part], 32)
-    assert found == pytest.approx(predicted(two_seeds[0], 5, part)[0], abs=1e-6)
+def test_it_returns_what_training_alone_knows_the_mean_of_the_last_rows(two_seeds):
+    folder, numbers = two_seeds
+    last = [row for row in table(folder / "curves.csv") if row["epoch"] == "12"]
+    columns = {"train_accuracy": "train_accuracy", "train_loss": "train_loss"}
+    columns |= {f"train_{name}": name for name in ("running_accuracy", "running_loss")}
+    assert numbers == {name: np.mean([float(row[column]) for row in last]) for name, column in columns.items()}
+
+
+def test_each_seeds_classifier_says_what_it_is_and_gives_its_predictions_again(two_seeds, pooled):
+    folder, whole = two_seeds[0], ImageSet.open(pooled["held_out"])
+    for seed in (3, 5):
+        found = TrainedClassifier.open(folder / "classifiers" / f"seed-{seed}")
+        told = {"arm": "simple_gan", "protocol": "held_out", "seed": seed, "architecture": "cnn"}
+        assert told.items() <= found.about.items()
+        assert (found.side, found.classes, found.config) == (32, CLASSES, LONG)
+        assert found.ancestors == read_lineage(folder / "lineage.csv")["simple_gan"]
+        chances = found.probabilities(whole, torch.device("cpu"))
+        for part in ("val", "test"):
+            assert chances[whole.where(split=part)] == pytest.approx(predicted(folder, seed, part)[0], abs=1e-6)
 
 
 def test_it_learns_what_can_be_learnt(tmp_path):
@@ -206,20 +205,22 @@ def test_it_learns_what_can_be_learnt(tmp_path):
     images = np.random.default_rng(0).integers(0, 128, (80, 32, 32)) + np.array([0, 120] * 40)[:, None, None]
     folder = parted(tmp_path / "set", ["train"] * 60 + ["val"] * 20, images.astype(np.uint8))
     _, numbers = trained(folder, tmp_path / "out", config=CONFIG.model_copy(update={"epochs": 6, "lr": 1e-2}))
-    assert numbers["val_accuracy"] == 1 and numbers["val_auroc"] == 1
+    assert numbers["train_accuracy"] == 1
+    (found,) = Outcome.open(tmp_path / "out").scores("val")
+    assert found["accuracy"] == 1 and found["auroc"] == 1
     curve = [float(row["running_loss"]) for row in table(tmp_path / "out" / "curves.csv")]
     assert curve[-1] < curve[0] / 2
 
 
 def test_three_classes_are_judged_together(tmp_path):
     images = parts_of(real_set(tmp_path / "whole", 30, classes=THREE), "held_out")
-    about, numbers = trained(images, tmp_path / "out")
+    about, _ = trained(images, tmp_path / "out")
     assert about["classes"] == THREE
     chances, label_N = predicted(tmp_path / "out", 0, "test", THREE)
     assert chances.shape == (len(label_N), 3)
-    assert read(tmp_path / "out", "scores.json")["seeds"]["0"]["test"] == scores(chances, label_N)
-    assert np.shape(read(tmp_path / "out", "scores.json")["confusion"]["test"]) == (3, 3)
-    assert numbers["test_loss"] == log_loss(chances, label_N)
+    (found,) = Outcome.open(tmp_path / "out").scores("test")
+    assert found["loss"] == pytest.approx(log_loss(chances, label_N))
+    assert [matrix.shape for matrix in Outcome.open(tmp_path / "out").confusion("test")] == [(3, 3)]
 
 
 # The same at every run, cut or not
@@ -232,7 +233,8 @@ def test_the_same_bits_twice(two_seeds, pooled, tmp_path):
 
 def test_a_seed_ends_the_same_whatever_other_seeds_there_are(two_seeds, pooled, tmp_path):
     trained(pooled["held_out"], tmp_path / "alone", "simple_gan", [5], LONG)
-    alone, both = (contents(folder)["classifier-5.safetensors"] for folder in (tmp_path / "alone", two_seeds[0]))
+    weights = f"classifiers/seed-5/{WEIGHTS}"
+    alone, both = (contents(folder)[weights] for folder in (tmp_path / "alone", two_seeds[0]))
     assert alone == both
 
 

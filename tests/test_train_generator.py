@@ -7,16 +7,17 @@ import pytest
 from builders import pictures, real_set, write
 from safetensors.numpy import load_file
 
-from syntrial.config import GanConfig, SplitConfig
+from syntrial.config import SplitConfig
 from syntrial.errors import ConfigError, DataError, TrainingError
-from syntrial.generators.trained import Generator
+from syntrial.generators.settings import DcganConfig
+from syntrial.generators.trained import TrainedGenerator
 from syntrial.imageset import ImageSet, Row
 from syntrial.split import split
 from syntrial.synthesize import synthesize
-from syntrial.train_generator import COLUMNS, Task, train_generator
+from syntrial.train_generator import Task, train_generator
 from syntrial.training.machine import device
 
-TINY = GanConfig(width=4, latent=8, batch=8, epochs=4, collapse_below=0, ema_half_life=50)
+TINY = DcganConfig(width=4, latent=8, batch=8, epochs=4, collapse_below=0, ema_half_life=50)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def contents(folder):
 
 
 def test_it_learns_from_the_training_images_of_its_class_and_says_so(parts, tmp_path):
-    generator = Generator.open(trained(parts, tmp_path / "gan"))
+    generator = TrainedGenerator.open(trained(parts, tmp_path / "gan"))
     images = ImageSet.open(parts / "held_out")
     chosen = images.where(label="normal", split="train")
     assert generator.ancestors == {(images.rows[i].sha256, images.rows[i].group) for i in chosen}
@@ -80,7 +81,8 @@ def test_with_other_threads_it_does_not_go_on_from_what_one_thread_has_kept(part
 
 def test_every_number_is_written_down_and_finite(parts, tmp_path):
     rows = list(csv.DictReader((trained(parts, tmp_path / "gan") / "curves.csv").read_text().splitlines()))
-    assert tuple(rows[0]) == COLUMNS
+    readings = ("loss_d", "loss_g", "d_real", "d_fake", "gradient_d", "gradient_g")
+    assert tuple(rows[0]) == ("step", "images_shown", *readings, "diversity")
     assert np.isfinite([[float(value) for value in row.values()] for row in rows]).all()
 
 
@@ -107,17 +109,17 @@ def test_a_collapsed_generator_is_named(parts, tmp_path):
 
 
 def test_a_transfer_starts_from_the_faces_and_descends_from_them(parts, faces, tmp_path):
-    config = TINY.model_copy(update={"epochs": 1})
+    config = TINY.model_copy(update={"epochs": 1, "start": "faces"})
     train_generator(parts / "held_out", tmp_path / "gan", kind="transfer", label="normal", config=config, start=faces)
-    generator = Generator.open(tmp_path / "gan")
+    generator = TrainedGenerator.open(tmp_path / "gan")
     assert generator.about["started_from"] == "faces/faces"
-    assert generator.about["machines"] == Generator.open(faces).about["machines"] != []
-    assert Generator.open(faces).ancestors < generator.ancestors
+    assert generator.about["machines"] == TrainedGenerator.open(faces).about["machines"] != []
+    assert TrainedGenerator.open(faces).ancestors < generator.ancestors
 
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_transfer_keeps_the_discriminator_or_not(parts, faces, tmp_path, kept):
-    config = TINY.model_copy(update={"epochs": 1, "lr": 1e-12, "transfer_discriminator": kept})
+    config = TINY.model_copy(update={"epochs": 1, "lr": 1e-12, "start": "faces", "transfer_discriminator": kept})
     train_generator(parts / "held_out", tmp_path / "gan", kind="transfer", label="normal", config=config, start=faces)
     ours, theirs = (
         load_file(folder / "discriminator.safetensors")["last.weight"] for folder in (tmp_path / "gan", faces)
@@ -126,8 +128,8 @@ def test_a_transfer_keeps_the_discriminator_or_not(parts, faces, tmp_path, kept)
 
 
 def test_a_transfer_to_other_networks_is_refused(parts, faces, tmp_path):
-    config = TINY.model_copy(update={"width": 8})
-    with pytest.raises(ConfigError, match=r"faces/faces .* cannot be continued here"):
+    config = TINY.model_copy(update={"width": 8, "start": "faces"})
+    with pytest.raises(ConfigError, match=r"faces/faces cannot be continued here: its width is 4 and here it is 8"):
         train_generator(
             parts / "held_out", tmp_path / "gan", kind="transfer", label="normal", config=config, start=faces
         )
@@ -147,13 +149,13 @@ def test_one_generator_of_all_classes_draws_each(parts, tmp_path):
     [
         ("simple", "Normal", {}, ConfigError, "there is no class 'Normal' in the images; there are normal, pneumonia"),
         ("simple", "*", {}, ConfigError, "conditional is False"),
-        ("transfer", "normal", {}, ConfigError, "needs a trained generator to start from"),
+        ("transfer", "normal", {"start": "faces"}, ConfigError, "needs a trained generator to start from"),
         (
             "simple",
             "normal",
-            {"architecture": "stylegan"},
+            {"start": "faces"},
             ConfigError,
-            "there is no GAN architecture 'stylegan'; there are",
+            "generator simple continues faces, so it needs a trained generator to start from",
         ),
     ],
 )
@@ -164,13 +166,13 @@ def test_what_does_not_fit_is_refused(parts, tmp_path, kind, label, settings, er
 
 
 def test_only_a_transfer_continues_another_generator(parts, faces, tmp_path):
-    with pytest.raises(ConfigError, match="a generator of kind simple starts from nothing"):
+    with pytest.raises(ConfigError, match="generator simple starts from nothing, since its setting start is empty"):
         train_generator(parts / "held_out", tmp_path / "gan", kind="simple", label="normal", config=TINY, start=faces)
 
 
 def test_one_image_is_too_few(tmp_path):
     one = write(tmp_path / "one", [(pictures("normal", 1)[0], Row("", "normal", "a"))], ["normal", "pneumonia"])
-    with pytest.raises(DataError, match="1 images of normal train; a GAN needs at least 2"):
+    with pytest.raises(DataError, match="training images of normal: 1; a generator needs at least 2"):
         train_generator(one, tmp_path / "gan", kind="simple", label="normal", config=TINY)
 
 
@@ -197,7 +199,7 @@ def test_a_smaller_draw_is_the_beginning_of_a_larger_one(faces, tmp_path):
 def test_drawn_images_bear_the_images_their_generator_has_seen(faces, tmp_path):
     synthesize(faces, tmp_path / "drawn", count=2)
     images = ImageSet.open(tmp_path / "drawn")
-    assert images.ancestors([0]) == Generator.open(faces).ancestors
+    assert images.ancestors([0]) == TrainedGenerator.open(faces).ancestors
     assert {row.source for row in images.rows} == {"faces/faces"}
 
 

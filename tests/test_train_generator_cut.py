@@ -8,13 +8,14 @@ from builders import real_set
 from cuts import contents, killed, steps_kept
 from safetensors.torch import load_file
 
-from syntrial.config import GanConfig
 from syntrial.errors import TrainingError
-from syntrial.generators import LOSSES
-from syntrial.train_generator import Players, begin, learn, refuse_collapsed, state_of, train_generator
+from syntrial.generators.dcgan import Players
+from syntrial.generators.losses import LOSSES
+from syntrial.generators.settings import DcganConfig
+from syntrial.train_generator import Training, begin, learn, refuse_collapsed, train_generator
 from syntrial.training.checkpoint import Checkpoints
 
-CONFIG = GanConfig(width=4, latent=8, batch=8, epochs=16, ema_half_life=50, collapse_below=0)
+CONFIG = DcganConfig(width=4, latent=8, batch=8, epochs=16, ema_half_life=50, collapse_below=0)
 STEPS = 40  # 16 passes over 20 images, 8 at a time
 
 
@@ -78,6 +79,19 @@ class Noise:
         return self(0)[0]
 
 
+def beginning(config=CONFIG):
+    """A training before its first step."""
+    return Training(begin(32, 0, config, "toy", torch.device("cpu")))
+
+
+def leaves(value, where=""):
+    """Path -> bytes of a tensor, or plain value, of everything in a state."""
+    if isinstance(value, dict | list | tuple):
+        inner = value.items() if isinstance(value, dict) else enumerate(value)
+        return {path: leaf for key, one in inner for path, leaf in leaves(one, f"{where}/{key}").items()}
+    return {where: value.numpy().tobytes() if isinstance(value, torch.Tensor) else value}
+
+
 class Silent:
     """As Progress, for nobody."""
 
@@ -95,38 +109,35 @@ class Silent:
 def test_broken_off_inside_a_step_everything_that_changes_is_the_same_in_the_end(settings, every_s, tmp_path):
     config, progress = CONFIG.model_copy(update=settings), Silent()
 
-    def players(folder, fails_at=None):
-        learning = begin(32, 0, config, "toy", torch.device("cpu"))
-        learn(learning, Noise(fails_at), 8, config, "toy", Checkpoints("toy", folder, every_s=every_s), progress)
-        return learning
+    def learnt(folder, fails_at=None):
+        training = beginning(config)
+        learn(training, Noise(fails_at), 8, config, "toy", Checkpoints("toy", folder, every_s=every_s), progress)
+        return training
 
-    uncut = players(tmp_path / "uncut")
+    uncut = learnt(tmp_path / "uncut")
     with pytest.raises(KeyboardInterrupt):
-        players(tmp_path / "cut", fails_at=6 * config.discriminator_steps - 1)
-    cut = players(tmp_path / "cut")
+        learnt(tmp_path / "cut", fails_at=6 * config.discriminator_steps - 1)
+    cut = learnt(tmp_path / "cut")
     kept_step = 5 if every_s == 0 else 4  # the last, or half-time
     assert progress.skipped == kept_step * 8 * config.discriminator_steps
-    assert repr(state_of(cut)) == repr(state_of(uncut))
-    for name in ("generator", "discriminator", "average"):
-        for one, other in zip(
-            getattr(cut, name).state_dict().values(), getattr(uncut, name).state_dict().values(), strict=True
-        ):
-            assert torch.equal(one, other)
+    assert leaves(cut.state()) == leaves(uncut.state())
 
 
 def test_the_weights_it_began_with_are_forgotten_however_short_the_training(tmp_path):
     config = CONFIG.model_copy(update={"ema_half_life": 10**6})
-    players = begin(32, 0, config, "toy", torch.device("cpu"))
+    training = beginning(config)
+    players = training.learner.changes
     for weight in players.average.parameters():
         weight.fill_(1e6)
-    learn(players, Noise(), 8, config, "toy", Checkpoints("toy", tmp_path, every_s=3600), Silent())
+    learn(training, Noise(), 8, config, "toy", Checkpoints("toy", tmp_path, every_s=3600), Silent())
     for kept_weight, newest in zip(players.average.parameters(), players.generator.parameters(), strict=True):
         torch.testing.assert_close(kept_weight, newest, atol=0.01, rtol=0)
 
 
-def test_a_checkpoint_is_exactly_the_fields_of_the_players():
-    players = begin(32, 0, CONFIG, "toy", torch.device("cpu"))
-    assert list(state_of(players)) == list(Players.__dataclass_fields__)
+def test_a_checkpoint_is_exactly_the_fields_of_what_changes():
+    state = beginning().state()
+    assert list(state) == list(Training.__dataclass_fields__)
+    assert list(state["learner"]) == list(Players.__dataclass_fields__)
 
 
 # Training that makes no sense
@@ -146,15 +157,14 @@ def test_a_loss_that_is_not_finite_ends_it_by_name(loss, whole, tmp_path):
 @pytest.mark.parametrize(("every_s", "good"), [(0, 5), (3600, 4)])
 def test_the_last_good_checkpoint_is_kept_and_is_finite(every_s, good, tmp_path):
     keep = Checkpoints("toy", tmp_path, every_s=every_s)
-    players = begin(32, 0, CONFIG, "toy", torch.device("cpu"))
     with pytest.raises(
         TrainingError, match=rf"toy: loss_d is nan at step 6\..*; the checkpoint of step {good} is kept$"
     ):
-        learn(players, Noise(blank_at=5), 8, CONFIG, "toy", keep, Silent())
+        learn(beginning(), Noise(blank_at=5), 8, CONFIG, "toy", keep, Silent())
     step, state = keep.latest()
     assert step == good
     for network in ("generator", "discriminator", "average"):
-        assert all(value.isfinite().all() for value in state[network].values())
+        assert all(value.isfinite().all() for value in state["learner"][network].values())
 
 
 @pytest.mark.parametrize("every_s", [0, 3600])
@@ -172,7 +182,9 @@ def test_a_collapse_is_named_and_what_is_kept_is_older(every_s, whole, tmp_path,
 def judged(diversities, first_step):
     """The last of these readings, one a step, of a training of ten steps."""
     rows = [[first_step + number, 8.0, *[0.5] * 6, one] for number, one in enumerate(diversities)]
-    refuse_collapsed(rows[-1], rows[:-1], CONFIG.model_copy(update={"collapse_below": 0.1}), 10, "toy")
+    training = beginning()
+    training.curve = rows[:-1]
+    refuse_collapsed(rows[-1], training, CONFIG.model_copy(update={"collapse_below": 0.1}), 10, "toy")
 
 
 @pytest.mark.parametrize(

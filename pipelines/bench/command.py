@@ -114,12 +114,15 @@ def loops(study: StudyConfig, device: "torch.device", scratch: Path, rounds: int
     mixed_N = np.random.default_rng(0).permutation(len(label_N))
     mixed_N = np.tile(mixed_N, math.ceil(PAPERS / len(mixed_N)) if device.type == "cuda" else 1)
     images_NSS, label_N = sample.pixels()[mixed_N], label_N[mixed_N]
-    gan, cnn = study.generators.simple, study.classifier
-    for title, policy in (("GAN", gan.diffaugment), ("GAN with DiffAugment", AUGMENTED)):
-        config = gan.model_copy(update={"diffaugment": policy})
-        ratio = turns.gan_ratio(images_NSS[label_N == 0], config, device, scratch, rounds)
+    simple, cnn = study.generators.simple, study.classifier
+    variants = {"generator": simple}
+    if "diffaugment" in type(simple).model_fields:
+        variants["generator with DiffAugment"] = simple.model_copy(update={"diffaugment": AUGMENTED})
+    for title, config in variants.items():
+        ratio = turns.generator_ratio(images_NSS[label_N == 0], config, device, scratch, rounds)
         yield Figure(f"{title}: images/s to the bare loop", ratio, ">= 0.95")
-    yield Figure("GAN: checkpoints, share of the time", turns.checkpoint_share(images_NSS, gan, device, scratch))
+    share = turns.checkpoint_share(images_NSS, simple, device, scratch)
+    yield Figure("generator: checkpoints, share of the time", share)
     for title, online in (("CNN", None), ("CNN, augmented on the fly", study.conventional)):
         ratio, share = turns.cnn_ratio(images_NSS, label_N, cnn, online, device, scratch, rounds)
         yield Figure(f"{title}: images/s to the bare loop, within epochs", ratio, ">= 0.95")
@@ -211,8 +214,8 @@ def boxes_once(data: str, folder: str) -> dict[str, float]:
         parts = split(images=real.outputs["images"], protocol="as_printed", settings=SHARES).outputs["parts"]
         pooled = pool(real=parts, settings=SHARES).outputs["images"]
         tiny = {"width": 4, "latent": 8, "batch": 8, "collapse_below": 0}
-        gan = train_generator(images=parts, kind="simple", label=CLASSES[0], epochs=1, settings=tiny)
-        synthesize(generator=gan.outputs["generator"], count=8)
+        trained = train_generator(images=parts, kind="simple", label=CLASSES[0], epochs=1, settings=tiny)
+        synthesize(generator=trained.outputs["generator"], count=8)
         small = {"width": 4, "batch": 8}
         train_classifier(images=pooled, arm="original", seeds=[0], epochs=1, settings=small, augmentation={})
 

@@ -1,7 +1,7 @@
 """The loops of syntrial against bare ones: both take turns, so that a machine whose speed drifts drifts for both.
 
-A bare loop is the same `update` (average of weights and augmentation included) on one fixed batch: no data, no seeding,
-no numbers, pictures or checkpoints. On a GPU it is plain fp32 too: no TF32, channels first.
+A bare loop is the same step (a GAN's average of weights and augmentation included) on one fixed batch: no data, no
+seeding, no numbers, pictures or checkpoints. On a GPU it is plain fp32 too: no TF32, channels first.
 
 Shapes: B batch, N images, S side.
 """
@@ -22,7 +22,9 @@ from torch import nn
 
 from syntrial import train_classifier, train_generator
 from syntrial.classifiers.material import Material, Part
-from syntrial.config import AugmentConfig, CnnConfig, GanConfig
+from syntrial.classifiers.settings import ClassifierConfig
+from syntrial.config import AugmentConfig
+from syntrial.generators.settings import GeneratorConfig
 from syntrial.imageset import Row
 from syntrial.progress import Progress
 from syntrial.training.batches import Batches
@@ -100,41 +102,44 @@ class Turns(Progress):
         return took_s
 
 
-def gan_ratio(images_NSS: Images, config: GanConfig, device: torch.device, scratch: Path, rounds: int) -> float:
+def generator_ratio(
+    images_NSS: Images, config: GeneratorConfig, device: torch.device, scratch: Path, rounds: int
+) -> float:
     """Of train_generator's loop at the study's own number of steps, so that numbers and pictures come as often as in a
     run: a round has one picture.
     """
     side, batch = images_NSS.shape[1], min(config.batch, len(images_NSS))
     config = config.model_copy(update={"collapse_below": 0.0})
     batches = _batches(images_NSS, np.zeros(len(images_NSS), np.int64), batch, device)
-    steps = math.ceil(config.epochs * len(images_NSS) / (batch * config.discriminator_steps))
+    steps = math.ceil(config.epochs * len(images_NSS) / (batch * config.batches_per_step))
     plain = train_generator.begin(side, 0, config, "bare", device)
-    _channels_first(plain.generator, plain.discriminator, plain.average)
-    reals = [batches(k) for k in range(config.discriminator_steps)]
-    bare = _plainly(lambda: train_generator.update(plain, reals, config), device)
+    _channels_first(*plain.networks())
+    reals = [batches(k) for k in range(config.batches_per_step)]
+    bare = _plainly(lambda: plain.step(reals, 0), device)
     per_round = max(1, steps // train_generator.PICTURES)
     turns = max(1, min(per_round, round(per_round * _step_s(bare) / BLOCK_S)))
     rounds = min(rounds, train_generator.PICTURES)
     progress = Turns(bare, block=per_round // turns, turns=turns * rounds)
-    players = train_generator.begin(side, 0, config, "bench", device)
+    training = train_generator.Training(train_generator.begin(side, 0, config, "bench", device))
+    checkpoints = Checkpoints("bench-generator", scratch)
     with progress, contextlib.suppress(EnoughError):
-        train_generator.learn(players, batches, steps, config, "bench", Checkpoints("bench-gan", scratch), progress)
+        train_generator.learn(training, batches, steps, config, "bench", checkpoints, progress)
     return progress.ratio(turns)
 
 
-def checkpoint_share(images_NSS: Images, config: GanConfig, device: torch.device, scratch: Path) -> float:
+def checkpoint_share(images_NSS: Images, config: GeneratorConfig, device: torch.device, scratch: Path) -> float:
     """Of a generator's training time, what saving takes at one checkpoint in EVERY_S."""
-    players = train_generator.begin(images_NSS.shape[1], 0, config, "bench", device)
+    training = train_generator.Training(train_generator.begin(images_NSS.shape[1], 0, config, "bench", device))
     checkpoints = Checkpoints("bench-checkpoint", scratch)
     began_s = time.perf_counter()
-    checkpoints.save(1, train_generator.state_of(players))
+    checkpoints.save(1, training.state())
     return (time.perf_counter() - began_s) / EVERY_S
 
 
 def cnn_ratio(
     images_NSS: Images,
     label_N: NDArray[np.int64],
-    config: CnnConfig,
+    config: ClassifierConfig,
     online: AugmentConfig | None,
     device: torch.device,
     scratch: Path,

@@ -6,7 +6,9 @@ fast a GPU works through them is the place's word (gpus.tflops, gpus.step_ms), n
 
 from __future__ import annotations
 
-from pipelines.boxes import BOXES, KEPT_BY_ADAM, WEIGHT_BYTES, Known, Networks
+from typing import Any
+
+from pipelines.boxes import BOXES, WEIGHT_BYTES, Known, Networks
 from pipelines.cluster.place import Gpus
 from pipelines.counts import Counts
 from pipelines.tasks import Json, Task, expanded
@@ -32,16 +34,23 @@ def measured(study: StudyConfig) -> Networks:
     from syntrial import train_classifier, train_generator
 
     config, device = study.generators.simple, torch.device("cpu")
-    players = train_generator.begin(study.side, 0, config, "cost", device)
+    generator = train_generator.begin(study.side, 0, config, "cost", device)
     learner = train_classifier.begin(len(study.classes), 0, study.classifier, device)
     image, label = torch.zeros(2, 1, study.side, study.side), torch.zeros(2, dtype=torch.int64)
     with FlopCounterMode(display=False) as gan:
-        train_generator.update(players, [(image, label)], config)
+        generator.step([(image, label)], 0)
     with FlopCounterMode(display=False) as cnn:
         train_classifier.update(learner, image, label, None)
-    networks = (players.generator, players.discriminator, learner.network)
-    generator, discriminator, classifier = (sum(p.numel() for p in network.parameters()) for network in networks)
-    return Networks(generator, discriminator, classifier, gan.get_total_flops() / 2, cnn.get_total_flops() / 2)
+    classifier = sum(weight.numel() for weight in learner.network.parameters())
+    kept, learning = _numbers(generator.parts()), _numbers(generator.state())
+    return Networks(kept, learning, classifier, gan.get_total_flops() / 2, cnn.get_total_flops() / 2)
+
+
+def _numbers(value: Any) -> int:
+    """In all tensors of what can be nested."""
+    if isinstance(value, dict | list | tuple):
+        return sum(map(_numbers, value.values() if isinstance(value, dict) else value))
+    return int(value.numel()) if hasattr(value, "numel") else 0
 
 
 def gpu_hours(tasks: list[Task], known: Known, networks: Networks, gpus: Gpus) -> float:
@@ -59,7 +68,7 @@ def moved_bytes(tasks: list[Task], known: Known, networks: Networks, gpus: Gpus)
         up, down = up + sent[task.path], down + received
         if box.kept:
             times = 1 + int(_gpu_s(task, known, networks, gpus) / EVERY_S)
-            up += times * box.kept(networks) * WEIGHT_BYTES * KEPT_BY_ADAM
+            up += times * box.kept(networks) * WEIGHT_BYTES
     return up, down
 
 

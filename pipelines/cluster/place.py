@@ -14,7 +14,8 @@ from pydantic import Field, model_validator
 
 from pipelines.boxes import BOXES, Box
 from pipelines.cluster.containers import REGISTRY, image_of
-from syntrial.config import Config, setting, stated
+from syntrial.config import stated
+from syntrial.settings import Config, setting
 
 KEYS = {"accesskey": "MINIO_ACCESS_KEY", "secretkey": "MINIO_SECRET_KEY"}  # of the store's Secret -> environment
 SALT = {"salt": "SYNTRIAL_SALT"}  # an optional key of the same Secret: what DICOM's patients are hashed with

@@ -141,10 +141,11 @@ def collect(report: Path, artifacts: Path, into: Path) -> None:
         folder, about = known[identity]
         waiting += about["parents"]
         target = into / f"{_name(about)}-{about['digest'][:8]}"
-        target.mkdir(parents=True)
-        for path in folder.iterdir():
-            atomic.link_or_copy(path, target / path.name)
-            (target / path.name).chmod(0o444)
+        for path in (path for path in folder.rglob("*") if path.is_file()):
+            linked = target / path.relative_to(folder)
+            linked.parent.mkdir(parents=True, exist_ok=True)
+            atomic.link_or_copy(path, linked)
+            linked.chmod(0o444)
 
 
 def _whole(artifacts: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -1,67 +1,191 @@
-"""The arms of a study: recipes for a training set, each an arrangement of rows of one pooled image set."""
+"""The arms of a study: recipes for a training set, each a choice of rows of one pooled image set.
 
-from dataclasses import dataclass
+An arm travels as text, because the graph loops over strings: the name of a preset, or an arm that is written out, such
+as "half: add=simple dose=0.5 against=duplicates".
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from typing import Any
+
+from syntrial.errors import ConfigError
+
+COPIES = "copies"  # what a recipe adds in place of a generator's images: copies of the real ones
+REFERENCE = "original"  # the arm that every study has
+CONTROL = "duplicates"  # the arm that one with a generator's images is judged against, where the study has it
+# How the added images are used. "pool": they train together with the real ones; "alone": in place of them.
+USES = ("pool", "alone")
+# Conventional augmentation. "instead": changed copies train in place of the images; "online": each batch is changed.
+AUGMENTS = ("", "instead", "online")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+TITLE = re.compile(r"[^'\"\\{}]{1,80}")
+EXAMPLE = "'half: add=simple dose=0.5 against=duplicates'"
 
 
 @dataclass(frozen=True)
-class PaperRow:
-    """One row of the paper's table 1 (Sashank et al. 2022)."""
+class Recipe:
+    """What an arm trains on. Every arm has the same classifier, the same seeds and, held out, the same number of steps.
 
-    dataset: str
-    train_accuracy: float
-    val_accuracy: float
-    train_loss: float
-    val_loss: float
-
-
-@dataclass(frozen=True)
-class Arm:
-    """What an arm trains on. Every arm has the same classifier, the same seeds and, held out, the same number of
-    steps.
+    Raises:
+        ConfigError: a value that no recipe has, or two that contradict each other.
     """
 
-    title: str
-    generator: str = ""  # the kind of generator whose images are added: "simple", "transfer" or none
-    conventional: str = (
-        ""  # "instead": augmented copies in place of the originals; "online": fresh changes in every batch
-    )
-    duplicates: bool = False  # adds as many copies of real images as a GAN arm adds generated ones
-    control: str = ""  # the arm it is judged against; the reference arm has none
-    paper: PaperRow | None = None
+    add: str = ""  # "", "copies", or the name of a generator of the study
+    dose: float | None = None  # added images, as a multiple of the real training images of each class
+    use: str = "pool"  # one of USES
+    augment: str = ""  # one of AUGMENTS
+    against: str = ""  # the arm it is judged against; "": the control of its kind, see control_of
+    title: str = ""  # as reports call it
+
+    def __post_init__(self) -> None:
+        for name, known in (("use", USES), ("augment", AUGMENTS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it may be {', '.join(filter(None, known))}")
+        if self.dose is not None and not 0 < self.dose < float("inf"):
+            raise ConfigError(f"dose is {self.dose:g}; it is a multiple of the real images, above 0")
+        if self.dose is not None and not self.add:
+            raise ConfigError("dose says how much is added, and nothing is; give add, such as add=simple")
+        if self.use == "alone" and self.add in ("", COPIES):
+            raise ConfigError("use=alone trains on a generator's images only, so add must name a generator")
+        if self.use == "alone" and self.augment == "instead":
+            raise ConfigError("augment=instead changes the real images, which use=alone leaves out; take online")
+        if self.title and not (TITLE.fullmatch(self.title) and self.title.isprintable()):
+            raise ConfigError(f"title is {self.title!r}; it has at most 80 characters, none of them ' \" \\ {{ or }}")
+
+    @property
+    def generator(self) -> str:
+        """The generator whose images are added; "" for none."""
+        return "" if self.add == COPIES else self.add
+
+    @property
+    def computes(self) -> dict[str, Any]:
+        """What decides the training set: all but the title and what it is judged against."""
+        return {name: value for name, value in asdict(self).items() if name not in ("title", "against")}
 
 
-# The paper prints 0.6700 as D3's training loss; its text says 0.0670, and 0.67 is near chance (ln 2), which 97.7 %
-# contradicts.
-ARMS: dict[str, Arm] = {
-    "original": Arm("D1 original", paper=PaperRow("D1", 0.9348, 0.9259, 0.1595, 0.3016)),
-    "conventional": Arm(
-        "D2 conventional",
-        conventional="instead",
-        control="original",
-        paper=PaperRow("D2", 0.9013, 0.9231, 0.2587, 0.2919),
-    ),
-    "simple_gan": Arm(
-        "D3 original + simple GAN",
-        generator="simple",
-        control="duplicates",
-        paper=PaperRow("D3", 0.9771, 1.0000, 0.0670, 0.0281),
-    ),
-    "transfer_gan": Arm(
-        "D4 original + transfer GAN",
-        generator="transfer",
-        control="duplicates",
-        paper=PaperRow("D4", 0.9786, 0.9574, 0.0566, 0.0739),
-    ),
-    "conventional_online": Arm("original, augmented on the fly", conventional="online", control="original"),
-    "duplicates": Arm("original + duplicates (control)", duplicates=True, control="original"),
+PRESETS: dict[str, Recipe] = {
+    "original": Recipe(title="D1 original"),
+    "conventional": Recipe(augment="instead", title="D2 conventional"),
+    "simple_gan": Recipe(add="simple", title="D3 original + simple GAN"),
+    "transfer_gan": Recipe(add="transfer", title="D4 original + transfer GAN"),
+    "conventional_online": Recipe(augment="online", title="original, augmented on the fly"),
+    "duplicates": Recipe(add=COPIES, title="original + duplicates (control)"),
 }
+# The arms of a study that lists none; a list of its own, so that a further preset changes no study.
+DEFAULT = ("original", "conventional", "simple_gan", "transfer_gan", "conventional_online", "duplicates")
 
 
-def control_of(arm: str, arms: list[str]) -> str:
-    """The arm that `arm` is judged against among those of a study: its own control, else the originals, else none
-    ("").
+def recipe_of(text: str) -> tuple[str, Recipe]:
+    """The name and the recipe of an arm: a preset's name, or "NAME: KEY=VALUE ...".
+
+    Raises:
+        ConfigError: one sentence: an unknown preset, key or value, or a preset's name with another content.
     """
-    for candidate in (ARMS[arm].control, "original"):
-        if candidate in arms and candidate != arm:
-            return candidate
-    return ""
+    name, written, settings = text.partition(":")
+    name = name.strip()
+    if not written:
+        if name not in PRESETS:
+            raise ConfigError(f"there is no arm {name!r}; there are {', '.join(PRESETS)}, or one written as {EXAMPLE}")
+        return name, PRESETS[name]
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"arm {name!r}: a name has at most 40 letters, digits and _, and begins with a letter")
+    try:
+        recipe = Recipe(**{"title": name.replace("_", " "), **_settings(settings)})
+    except ConfigError as error:
+        raise ConfigError(f"arm {name}: {error}") from None
+    if name in PRESETS and recipe != PRESETS[name]:
+        raise ConfigError(f"arm {name} is a preset, and means {PRESETS[name].title!r}; give yours another name")
+    if name not in PRESETS and recipe.computes == Recipe().computes:
+        raise ConfigError(f"arm {name} adds nothing and changes nothing, as {REFERENCE} does; give add or augment")
+    if recipe.against == name:
+        raise ConfigError(f"arm {name} is judged against itself; give another arm, or leave against out")
+    return name, recipe
+
+
+def text_of(name: str, recipe: Recipe) -> str:
+    """The one way to write an arm; `recipe_of` reads it."""
+    if name in PRESETS and recipe == PRESETS[name]:
+        return name
+    unsaid = asdict(Recipe(title=name.replace("_", " ")))
+    said = {key: value for key, value in asdict(recipe).items() if value != unsaid[key]}
+    return f"{name}: " + " ".join(f"{key}={_word(value)}" for key, value in said.items())
+
+
+def canonical(arm: Any) -> str:
+    """The text of an arm as a study file has it: a text, or a mapping such as {name: half, add: simple, dose: 0.5}.
+
+    YAML reads "- half: add=simple" without quotes as {half: "add=simple"}, which is taken as it was meant.
+
+    Raises:
+        ConfigError: as `recipe_of`.
+    """
+    if isinstance(arm, dict):
+        arm = _written(arm)
+    if not isinstance(arm, str):
+        raise ConfigError(f"{arm!r} is no arm; give a preset, an arm such as {EXAMPLE}, or a mapping with name")
+    return text_of(*recipe_of(arm))
+
+
+def _written(arm: dict[str, Any]) -> str:
+    """A mapping as text."""
+    if "name" not in arm and len(arm) == 1:
+        ((name, settings),) = arm.items()
+        if not isinstance(settings, dict):
+            return f"{name}: {'' if settings is None else settings}"
+        arm = {"name": name, **settings}
+    if not isinstance(arm.get("name"), str):
+        raise ConfigError(f"an arm has no name; write it as {EXAMPLE}, or as a mapping with name")
+    given = {key: value for key, value in arm.items() if key != "name" and value is not None}
+    settings = " ".join(f"{key}={_word(value)}" for key, value in given.items())
+    return f"{arm['name']}: {settings}" if given else arm["name"]
+
+
+def control_of(arm: str, recipes: Mapping[str, Recipe]) -> str:
+    """The arm of a study that `arm` is judged against; "" for the reference, and where there is none.
+
+    Its own `against`; otherwise, for an arm with a generator's images, `duplicates` where the study has it, and for any
+    other the originals.
+    """
+    if arm == REFERENCE:
+        return ""
+    wanted = recipes[arm].against or (CONTROL if recipes[arm].generator else REFERENCE)
+    return next((other for other in (wanted, REFERENCE) if other in recipes and other != arm), "")
+
+
+def _settings(text: str) -> dict[str, Any]:
+    known, found = [field.name for field in fields(Recipe)], {}
+    for word in _words(text):
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"{word!r} is not of the form KEY=VALUE, such as add=simple")
+        if key not in known:
+            close = get_close_matches(key, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it may have {', '.join(known)}"
+            raise ConfigError(f"it has no {key!r}; {hint}")
+        if key in found:
+            raise ConfigError(f"{key} is given twice")
+        found[key] = _number(value) if key == "dose" else value
+    return found
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"{text.strip()!r} cannot be read: {str(error).lower()}") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"dose is {text!r}; it is a number, such as 0.5") from None
+
+
+def _word(value: Any) -> str:
+    return f"{value:.12g}" if isinstance(value, float) else shlex.quote(str(value))

@@ -70,7 +70,8 @@ def _parser() -> Parser:
         _train_gan,
         _synthesize,
         _pool,
-        _train_cnn,
+        _train_classifier,
+        _score,
         _report,
         _export,
         _buckets,
@@ -195,16 +196,17 @@ def _run_pool(flags: Flags) -> Numbers:
     return pool(flags.real, flags.synthetic, flags.out, config=_study(flags).split)
 
 
-def _train_cnn(verbs: Any) -> None:
-    heeded = "seeds, classifier.*, conventional.*"
-    parser = _add(verbs, "train-classifier", "pooled set + arm -> classifiers, curves, scores", _run_train_cnn, heeded)
+def _train_classifier(verbs: Any) -> None:
+    heeded, says = "seeds, classifier.*, conventional.*", "pooled set + arm -> classifiers, curves, predictions"
+    parser = _add(verbs, "train-classifier", says, _run_train_classifier, heeded)
     parser.add_argument("images", help="image set that pool wrote; held out and without generated images, split")
     parser.add_argument("out", help="folder to write")
-    parser.add_argument("--arm", default="original", help="a key of syntrial.arms.ARMS (default: %(default)s)")
+    arm = "a preset, or an arm such as 'half: add=simple dose=0.5' (default: %(default)s)"
+    parser.add_argument("--arm", default="original", help=arm)
     parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="(default: the study's)")
 
 
-def _run_train_cnn(flags: Flags) -> Numbers:
+def _run_train_classifier(flags: Flags) -> Numbers:
     from syntrial.train_classifier import train_classifier
 
     study = _study(flags, seeds=flags.seeds)
@@ -218,8 +220,21 @@ def _run_train_cnn(flags: Flags) -> Numbers:
     )
 
 
+def _score(verbs: Any) -> None:
+    parser = _add(verbs, "score", "trained classifier + image set -> predictions, numbers", _run_score)
+    parser.add_argument("classifier", help="of one seed: classifiers/seed-N of what train-classifier wrote")
+    parser.add_argument("images", help="image set of the same side and classes, none of which trained the classifier")
+    parser.add_argument("out", help="folder to write")
+
+
+def _run_score(flags: Flags) -> Numbers:
+    from syntrial.score import score
+
+    return score(flags.classifier, flags.images, flags.out)
+
+
 def _report(verbs: Any) -> None:
-    parser = _add(verbs, "report", "scores -> table, figures, verdict", _run_report, "all of the study")
+    parser = _add(verbs, "report", "predictions -> table, figures, verdict", _run_report, "all of the study")
     parser.add_argument("out", help="folder to write")
     for protocol in ("as-printed", "held-out"):
         scores, images = f"--{protocol}", f"--{protocol}-images"
@@ -245,15 +260,16 @@ def _run_report(flags: Flags) -> Numbers:
 
 
 def _export(verbs: Any) -> None:
-    parser = _add(verbs, "export", "image set -> plain folder of PNGs by part, source and class", _run_export)
-    parser.add_argument("images", help="image set")
+    says = "image set -> folder of PNGs by part, source and class; trained classifier -> weights, ONNX"
+    parser = _add(verbs, "export", says, _run_export)
+    parser.add_argument("what", help="image set, or the trained classifier of one seed")
     parser.add_argument("out", help="folder to write")
 
 
 def _run_export(flags: Flags) -> Numbers:
     from syntrial.export import export
 
-    return export(flags.images, flags.out)
+    return export(flags.what, flags.out)
 
 
 def _buckets(verbs: Any) -> None:

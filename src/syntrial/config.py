@@ -6,71 +6,22 @@ here, with our reason as its source, and appears with its value in the report.
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from syntrial.arms import ARMS
+from syntrial.arms import DEFAULT, Recipe, canonical, recipe_of
+from syntrial.classifiers.settings import ClassifierConfig, CnnConfig, classifier_config
 from syntrial.errors import ConfigError
+from syntrial.generators.settings import SIDES, GeneratorsConfig
+from syntrial.settings import PAPER, UNSAID, Config, setting
 
-PAPER = "Sashank et al. 2022"
-UNSAID = "unsaid in the paper"
 KNOWN = "studies/ has smoke.yaml, quick.yaml and paper.yaml"
-
-
-def setting(default: Any, meaning: str, source: str, **bounds: Any) -> Any:
-    """One setting: what it means (with its unit), where its default comes from, and its bounds (ge, gt, le, lt,
-    min_length).
-    """
-    if isinstance(default, list | dict):
-        return Field(default_factory=default.copy, description=meaning, json_schema_extra={"source": source}, **bounds)
-    return Field(default, description=meaning, json_schema_extra={"source": source}, **bounds)
-
-
-class Config(BaseModel):
-    """Settings that belong together. Unknown names and impossible values are refused with the place and what would
-    fit.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        numbers = (int, float, list[int], list[float], tuple[float, float])
-        number = cls.model_fields[info.field_name or ""].annotation in numbers
-        for one in value if isinstance(value, list | tuple) else [value]:
-            if number and isinstance(one, bool):  # YAML reads yes, no, on and off as these
-                raise PydanticCustomError("no_number", "it needs a number, neither yes nor no")
-        return value
-
-    @classmethod
-    def of(cls, settings: dict[str, Any], where: str = "", **overrides: Any) -> Self:
-        """Settings from plain values.
-
-        Raises:
-            ConfigError: one sentence a problem: where, what was found, what would fit.
-        """
-        try:
-            return cls.model_validate({**settings, **overrides})
-        except ValidationError as error:
-            problems = _told_once(error.errors())
-            raise ConfigError("; ".join(_sentence(cls, problem, where) for problem in problems)) from None
 
 
 class IngestConfig(Config):
@@ -181,167 +132,6 @@ class AugmentConfig(Config):
         return self
 
 
-SIDES = (32, 64, 128, 256)  # px that generators draw
-
-
-class GanConfig(Config):
-    """One generator and how long it learns."""
-
-    architecture: Literal["dcgan"] = setting(
-        "dcgan", "a key of syntrial.generators.GANS", UNSAID + "; the usual simple GAN of its time"
-    )
-    epochs: int = setting(200, "passes over the real images", PAPER + ", section 2.2", ge=1)
-    latent: int = setting(100, "numbers a generated image starts from", UNSAID + "; Radford et al. 2016", ge=1, le=4096)
-    width: int = setting(
-        64,
-        "channels of the layer nearest the image; doubled at every halving",
-        UNSAID + "; Radford et al. 2016",
-        ge=4,
-        le=1024,
-    )
-    normalisation: Literal["batch", "spectral", "none"] = setting(
-        "batch", "inside the discriminator", UNSAID + "; Radford et al. 2016"
-    )
-    loss: Literal["non_saturating", "hinge", "wgan_gp"] = setting(
-        "non_saturating", "a key of syntrial.generators.LOSSES", UNSAID + "; Goodfellow et al. 2014"
-    )
-    gradient_penalty: float = setting(10.0, "weight; wgan_gp only", "Gulrajani et al. 2017", ge=0)
-    lr: float = setting(
-        2e-4, "Adam's learning rate, both players", UNSAID + "; Radford et al. 2016, section 4", gt=0, le=10
-    )
-    beta1: float = setting(
-        0.5, "Adam's first moment, both players", UNSAID + "; Radford et al. 2016, section 4", ge=0, lt=1
-    )
-    beta2: float = setting(
-        0.999, "Adam's second moment, both players", UNSAID + "; Radford et al. 2016, section 4", ge=0, lt=1
-    )
-    batch: int = setting(
-        64,
-        "images; where there are fewer, all of them",
-        UNSAID + "; Radford et al. 2016 use 128, for sets a thousand times larger",
-        ge=2,
-    )
-    discriminator_steps: int = setting(1, "updates of the discriminator for each of the generator", UNSAID, ge=1)
-    ema_half_life: int = setting(
-        10_000,
-        "images after which an old weight counts half in the generator that is kept; 0: no average",
-        UNSAID + "; Karras et al. 2018",
-        ge=0,
-    )
-    ema_ramp_up: float = setting(
-        0.05,
-        "share of the images shown so far that the half-life is at most, so that the first weights are soon forgotten",
-        UNSAID + "; Karras et al. 2020 (StyleGAN2-ADA), their code's ema_rampup",
-        gt=0,
-    )
-    diffaugment: list[str] = setting(
-        [], "any of color, translation, cutout", UNSAID + "; Zhao et al. 2020, off as in the paper"
-    )
-    transfer_discriminator: bool = setting(True, "whether a transfer starts from the faces' discriminator too", UNSAID)
-    conditional: bool = setting(
-        False, "one generator for all classes in place of one a class", "the paper trains one a class"
-    )
-    collapse_below: float = setting(
-        0.1,
-        "share of the real images' diversity under which generated images are called collapsed; 0: never",
-        "ours",
-        ge=0,
-        le=1,
-    )
-    seed: int = setting(0, "of weights, noise and order", UNSAID, ge=0)
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.loss == "wgan_gp" and self.normalisation == "batch":
-            raise ValueError(
-                "normalisation is batch, but loss wgan_gp needs each image's gradient by itself; take none or spectral"
-            )
-        unknown = sorted(set(self.diffaugment) - {"color", "translation", "cutout"})
-        if unknown:
-            raise ValueError(f"diffaugment has no {unknown[0]!r}; it has color, translation, cutout")
-        if len(set(self.diffaugment)) < len(self.diffaugment):
-            raise ValueError(f"diffaugment is {', '.join(self.diffaugment)}; each can be there once")
-        self._heed("gradient_penalty", self.loss == "wgan_gp", f"loss {self.loss} does not heed; wgan_gp does")
-        self._heed("ema_ramp_up", self.ema_half_life > 0, "an ema_half_life of 0, no average, does not heed")
-        return self
-
-    def _heed(self, name: str, is_heeded: bool, why: str) -> None:
-        value = getattr(self, name)
-        if not is_heeded and value != type(self).model_fields[name].default:
-            raise ValueError(f"{name} is {value:g}, which {why}")
-
-
-TRANSFERS_ONLY = ("transfer_discriminator",)  # settings of a generator that continues another
-
-
-class GeneratorsConfig(Config):
-    """The generators of a study. What stands under `all` holds for each of them unless it says otherwise."""
-
-    faces: GanConfig = Field(default_factory=GanConfig)
-    simple: GanConfig = Field(default_factory=GanConfig)
-    transfer: GanConfig = Field(default_factory=lambda: GanConfig(epochs=75))
-
-    @model_validator(mode="before")
-    @classmethod
-    def _share_all(cls, settings: Any) -> Any:
-        if not isinstance(settings, dict):
-            return settings
-        shared = settings.get("all") or {}
-        kinds = {"faces": {}, "simple": {}, "transfer": {"epochs": 75}}
-        others = {name: value for name, value in settings.items() if name not in {*kinds, "all"}}
-        if not isinstance(shared, dict):
-            raise ValueError("all needs settings of a generator, such as {width: 32}")
-        for name in shared:
-            if name not in GanConfig.model_fields:
-                raise ValueError(f"all has no {name!r}; {_hint(str(name), list(GanConfig.model_fields))}")
-        merged: dict[str, Any] = {}
-        for kind, own in kinds.items():
-            given = settings.get(kind) or {}
-            heeded = shared if kind == "transfer" else {k: v for k, v in shared.items() if k not in TRANSFERS_ONLY}
-            merged[kind] = {**own, **heeded, **given} if isinstance(given, dict) else given
-        return {**merged, **others}
-
-    @model_validator(mode="after")
-    def _each_heeds_its_own(self) -> Self:
-        if self.faces.conditional:
-            raise ValueError("faces.conditional is true, but faces have one class; set it on simple and transfer")
-        for kind in ("faces", "simple"):
-            for name in TRANSFERS_ONLY:
-                if getattr(getattr(self, kind), name) != GanConfig.model_fields[name].default:
-                    raise ValueError(f"{kind}.{name}: only a transfer continues another generator; set it on transfer")
-        return self
-
-    def refuse_unlike_networks(self) -> None:
-        """Raises ValueError where a transfer cannot continue the faces' networks."""
-        discriminator = ("normalisation",) if self.transfer.transfer_discriminator else ()
-        for name in ("architecture", "latent", "width", *discriminator):
-            here, there = getattr(self.transfer, name), getattr(self.faces, name)
-            if here != there:
-                raise ValueError(
-                    f"generators.transfer.{name} is {here!r} and generators.faces.{name} is {there!r}; "
-                    "a transfer continues the faces' networks, so they must be equal"
-                )
-
-
-class CnnConfig(Config):
-    """The classifier, the same for every arm."""
-
-    architecture: Literal["cnn"] = setting(
-        "cnn", "a key of syntrial.classifiers.cnn.CNNS", UNSAID + "; pooled at the end, so any side fits"
-    )
-    width: int = setting(32, "channels of the first block; doubled twice", UNSAID, ge=4, le=1024)
-    dropout: float = setting(0.3, "share of the features hidden while training", UNSAID, ge=0, lt=1)
-    epochs: int = setting(20, "passes over the arm `original`", UNSAID + "; more than 7, as its figure 10 shows", ge=1)
-    batch: int = setting(32, "images", UNSAID + "; Keras' default", ge=2)
-    lr: float = setting(1e-3, "Adam's learning rate", UNSAID + "; Keras' default", gt=0, le=10)
-    schedule: Literal["cosine", "constant"] = setting(
-        "cosine",
-        "how the learning rate goes: down to 0, or not at all",
-        UNSAID + "; with a constant one the last figures hang on the last few batches (Loshchilov and Hutter 2017)",
-    )
-    weight_decay: float = setting(0.0, "AdamW's, per step and learning rate", UNSAID, ge=0)
-
-
 class ResizeConfig(Config):
     """The paper's check that resizing loses nothing: the same classifier on images at full and at reduced size."""
 
@@ -377,7 +167,9 @@ class StudyConfig(Config):
         ["normal", "pneumonia"], "by the names in the data; the last is the one to be found", PAPER, min_length=2
     )
     arms: list[str] = setting(
-        list(ARMS), "keys of syntrial.arms.ARMS", PAPER + ", section 2.3; conventional_online and duplicates are ours"
+        list(DEFAULT),
+        "training sets to compare: presets of syntrial.arms, or arms such as 'half: add=simple dose=0.5'",
+        PAPER + ", section 2.3; conventional_online and duplicates are ours",
     )
     seeds: list[int] = setting(
         [0, 1, 2], "one classifier an arm for each, the same in every arm", "ours; the paper has one run", min_length=1
@@ -389,23 +181,52 @@ class StudyConfig(Config):
     split: SplitConfig = Field(default_factory=SplitConfig)
     conventional: AugmentConfig = Field(default_factory=AugmentConfig)
     generators: GeneratorsConfig = Field(default_factory=GeneratorsConfig)
-    classifier: CnnConfig = Field(default_factory=CnnConfig)
+    classifier: SerializeAsAny[ClassifierConfig] = Field(default_factory=CnnConfig)
     resize_check: ResizeConfig = Field(default_factory=ResizeConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _arms_as_text(cls, arms: Any) -> Any:
+        if not isinstance(arms, list | tuple):
+            return arms
+        try:
+            return [canonical(arm) for arm in arms]
+        except ConfigError as error:
+            raise PydanticCustomError("told", "arms: {told}", {"told": str(error)}) from None
+
+    @field_validator("classifier", mode="before")
+    @classmethod
+    def _classifier_of_its_architecture(cls, settings: Any) -> Any:
+        if not isinstance(settings, dict):
+            return settings
+        try:
+            return classifier_config(settings, above="classifier")
+        except ConfigError as error:
+            raise PydanticCustomError("told", "{told}", {"told": str(error)}) from None
+
+    @property
+    def recipes(self) -> dict[str, Recipe]:
+        """The arms' recipes by name, in the order of the study."""
+        return dict(map(recipe_of, self.arms))
+
+    def _refuse_strange_controls(self) -> None:
+        for name, recipe in self.recipes.items():
+            if recipe.against and recipe.against not in self.recipes:
+                raise ValueError(
+                    f"arm {name} is judged against {recipe.against!r}; the study has {', '.join(self.recipes)}"
+                )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.side not in SIDES:
             raise ValueError(f"side is {self.side}; the generators draw {', '.join(map(str, SIDES))} px")
-        for arm in self.arms:
-            if arm not in ARMS:
-                raise ValueError(f"arms has no {arm!r}; it has {', '.join(ARMS)}")
-        labels = [same_name(label) for label in self.classes]
-        for name, values in (("arms", self.arms), ("classes", labels), ("seeds", self.seeds)):
+        labels, arms = [same_name(label) for label in self.classes], [recipe_of(arm)[0] for arm in self.arms]
+        for name, values in (("arms", arms), ("classes", labels), ("seeds", self.seeds)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names something twice: {getattr(self, name)}")
-        if any(ARMS[arm].generator == "transfer" for arm in self.arms):
-            self.generators.refuse_unlike_networks()
+        self._refuse_strange_controls()
+        self.generators.refuse_misfits({recipe.generator for recipe in self.recipes.values()} - {""})
         if "original" not in self.arms:
             raise ValueError("arms lacks 'original', which every other arm is measured against")
         if min(self.seeds) < 0:
@@ -480,20 +301,6 @@ def stated(path: Path, what: str, known: str) -> dict[str, Any]:
     return content
 
 
-def settings_of(config: Config, prefix: str = "") -> list[dict[str, Any]]:
-    """Every setting with its value, meaning and source, one row each, in the order of definition."""
-    rows: list[dict[str, Any]] = []
-    for name, field in type(config).model_fields.items():
-        value = getattr(config, name)
-        if isinstance(value, Config):
-            rows += settings_of(value, f"{prefix}{name}.")
-            continue
-        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        facts = {"meaning": field.description, "source": extra.get("source", "")}
-        rows.append({"name": prefix + name, "value": value, **facts})
-    return rows
-
-
 def change(content: dict[str, Any], what: str) -> None:
     """Changes one setting in place. `what` has the form NAME=VALUE, such as "generators.simple.epochs=5".
 
@@ -512,56 +319,3 @@ def change(content: dict[str, Any], what: str) -> None:
         content[last] = yaml.load(text, _Loader)
     except yaml.YAMLError:
         raise ConfigError(f"--set {what!r}: {text!r} is not a YAML value") from None
-
-
-def _told_once(problems: Sequence[Any]) -> list[Any]:
-    """What stands under generators.all is wrong in several generators, and is one mistake."""
-    kinds = list(GeneratorsConfig.model_fields)
-    alike: dict[tuple[Any, str], list[Any]] = {}
-    for problem in problems:
-        shared = tuple("all" if part in kinds and place == 1 else part for place, part in enumerate(problem["loc"]))
-        alike.setdefault((shared, problem["msg"]), []).append(problem)
-    return [same[0] if len(same) == 1 else {**same[0], "loc": place} for (place, _), same in alike.items()]
-
-
-def _sentence(cls: type[Config], problem: Any, where: str) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
-    prefix = f"{where}: " if where else ""
-    if problem["type"] == "extra_forbidden":
-        section, known = _section(cls, problem["loc"][:-1])
-        name = str(problem["loc"][-1])
-        return f"{prefix}{f'{section} has' if section else 'there is'} no {name!r}; {_hint(name, known)}"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "model_type":
-        message = "it needs settings by name"
-    if problem["type"] == "string_pattern_mismatch":
-        example = _default(cls, problem["loc"])
-        message = f"it has the form of {example!r}" if example else "it needs letters, digits, and - _ . between them"
-    if problem["type"] == "value_error":
-        return f"{prefix}{place + '.' if place else ''}{message}"
-    return f"{prefix}{place} is {problem['input']!r}; {message[0].lower()}{message[1:]}"
-
-
-def _default(cls: type[Config], path: tuple[Any, ...]) -> str:
-    """Of a setting that is a text; "" for what lies inside a list or a mapping."""
-    current: Any = cls
-    for part in path:
-        fields = getattr(current, "model_fields", {})
-        if part not in fields:
-            return ""
-        current = fields[part].annotation if part != path[-1] else fields[part].default
-    return current if isinstance(current, str) else ""
-
-
-def _hint(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
-
-
-def _section(cls: type[Config], path: tuple[Any, ...]) -> tuple[str, list[str]]:
-    current: Any = cls
-    for part in path:
-        # One of a list, or one of its own settings.
-        current = get_args(current)[0] if isinstance(part, int) else current.model_fields[part].annotation
-    names = list(current.model_fields)
-    return ".".join(map(str, path)), names + (["all"] if current is GeneratorsConfig else [])

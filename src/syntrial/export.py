@@ -1,4 +1,4 @@
-"""An image set as a plain folder of PNGs, for whatever does not read image sets."""
+"""Verb: an image set -> a plain folder of PNGs; a trained classifier -> weights and ONNX. Both for other tools."""
 
 from __future__ import annotations
 
@@ -17,7 +17,20 @@ from syntrial.store.uris import parts_of
 CHUNK = 256  # images in memory at once
 
 
-def export(images: str | Path, out: str | Path) -> dict[str, float]:
+def export(what: str | Path, out: str | Path) -> dict[str, float]:
+    """An image set as PNGs (see export_images), or a trained classifier (see classifiers.exported).
+
+    Raises:
+        DataError: `what` is neither, or a class cannot be the name of a folder.
+    """
+    if (Path(what) / "weights.safetensors").exists():
+        from syntrial.classifiers.exported import export_classifier  # image sets are exported without torch
+
+        return export_classifier(what, out)
+    return export_images(what, out)
+
+
+def export_images(images: str | Path, out: str | Path) -> dict[str, float]:
     """Writes every image to `out`/part/source/class/ in the order of the set, `index.csv` with the row of each, and
     `about.json`.
 

@@ -52,6 +52,10 @@ LITERAL = re.compile(
 BLANK = re.compile(r"[^\S\n]*\n(?:[^\S\n]*\n)*")
 
 
+# A room whose modules are chosen by name, from a registry: whoever imports the module depends on the whole room.
+CHOSEN = {"generators.seam": "generators", "classifiers.trained": "classifiers"}
+
+
 @cache
 def code_digest(module: str, package: Path = PACKAGE) -> str:
     """A fingerprint of what `syntrial.<module>` computes with: equal code and library versions, equal digest.
@@ -128,6 +132,9 @@ def imports_of(path: Path, package: Path = PACKAGE) -> list[str]:
         inner = [f"{base}.{name}".strip(".") for name in names]
         beyond = [name for name in inner if not _path(name, package).is_file()]  # what the package itself defines
         wanted += [*([base] if base or beyond else []), *inner]
+    for module, room in CHOSEN.items():
+        if path == _path(module, package):
+            wanted += [f"{room}.{chosen.stem}" for chosen in sorted((package / room).glob("[a-z]*.py"))]
     return [part for part in wanted if _path(part, package).is_file()]
 
 

@@ -51,7 +51,7 @@ def report(
     images = {"as_printed": ImageSet.open(as_printed_images), "held_out": ImageSet.open(held_out_images)}
     folders = {"as_printed": as_printed, "held_out": held_out}
     outcomes = {
-        protocol: gathered([Outcome.open(folder) for folder in given], protocol, whole.arms, whole.seeds)
+        protocol: gathered([Outcome.open(folder) for folder in given], protocol, list(whole.recipes), whole.seeds)
         for protocol, given in folders.items()
     }
     for protocol, arms in outcomes.items():

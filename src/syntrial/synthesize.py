@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from syntrial.errors import ConfigError
-from syntrial.generators.trained import ALL, Generator
+from syntrial.generators.trained import ALL, TrainedGenerator
 from syntrial.imageset import Row, Writer, about_parent, sha256_of
 from syntrial.progress import Progress
 from syntrial.store import atomic
@@ -15,6 +15,19 @@ from syntrial.training import machine
 from syntrial.training.batches import as_grey
 
 BATCH = 64  # images drawn at once; part of what makes the bits, so no setting
+CARRIED = (  # what the images report of their generator
+    "name",
+    "protocol",
+    "kind",
+    "label",
+    "config",
+    "real_images",
+    "images_shown",
+    "steps",
+    "started_from",
+    "final",
+    "diversity",
+)
 
 
 @torch.no_grad()
@@ -29,46 +42,27 @@ def synthesize(generator: str | Path, out: str | Path, *, count: int) -> dict[st
     """
     if count < 1:
         raise ConfigError(f"images_per_class is {count}; it must be 1 or more")
-    source, device = Generator.open(generator), machine.device()
-    network = source.network().to(device).to(memory_format=torch.channels_last)
-    about, config = source.about, source.config
+    source, device = TrainedGenerator.open(generator), machine.device()
+    about, seed, learner = source.about, source.config.seed, source.learner(device)
     labels = about["classes"] if about["label"] == ALL else [about["label"]]
     named = {key: about[key] for key in ("protocol", "kind", "label")}
     with atomic.new_folder(out) as draft, Progress("synthesize", count * len(labels), **named) as progress:
         writer = Writer(draft, about["side"])
         for number, label in enumerate(labels):
             for start in range(0, count, BATCH):
-                machine.reseed(device, config.seed, about["name"], "draw", label, start)
-                latents = torch.randn(BATCH, config.latent).to(device)
-                images = as_grey(network(latents, torch.full((BATCH,), number, device=device))).cpu().numpy()
+                machine.reseed(device, seed, about["name"], "draw", label, start)
+                images = as_grey(learner.draw(torch.full((BATCH,), number))).cpu().numpy()
                 for offset, image in enumerate(images[: count - start]):
                     name = f"{about['name']}/{label}-{start + offset:06d}"
                     writer.add(image, Row(sha256_of(image), label, about["name"], about["name"], "", name))
                 progress.update(len(writer.rows))
-        kept = (
-            "name",
-            "protocol",
-            "kind",
-            "label",
-            "config",
-            "real_images",
-            "images_shown",
-            "steps",
-            "started_from",
-            "final",
-            "diversity",
-        )
+        carried = {key: about[key] for key in CARRIED}
         writer.close(
             verb="synthesize",
             classes=about["classes"],
             config={"count": count},
             parents=[about_parent(about)],
             lineage={about["name"]: source.ancestors},
-            facts={
-                "generator": {
-                    **{key: about[key] for key in kept},
-                    "machines": machine.joined(about["machines"], device),
-                }
-            },
+            facts={"generator": {**carried, "machines": machine.joined(about["machines"], device)}},
         )
     return {"images": float(len(writer.rows))}

@@ -1,4 +1,4 @@
-"""Verb: a pooled image set and an arm -> classifiers (one a seed), their curves and scores.
+"""Verb: a pooled image set and an arm -> trained classifiers (one a seed), their curves and predictions.
 
 Every arm has the same network and settings. As printed each arm passes its own images equally often; held out each arm
 takes as many optimiser steps as the arm `original`.
@@ -8,34 +8,32 @@ Shapes: B batch, N images, K classes, S side.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from syntrial.classifiers.cnn import CNNS, SMALLEST
 from syntrial.classifiers.material import Material, Part, describe, material_of
-from syntrial.config import AugmentConfig, CnnConfig
-from syntrial.errors import ConfigError, DataError, DegenerateError, TrainingError
+from syntrial.classifiers.predictions import prediction_rows, write_predictions, write_table
+from syntrial.classifiers.settings import ClassifierConfig, architecture_of
+from syntrial.classifiers.trained import Probabilities, TrainedClassifier, at_once, new_network, probabilities
+from syntrial.config import AugmentConfig
+from syntrial.errors import DataError, DegenerateError, TrainingError
 from syntrial.identity import code_digest
 from syntrial.imageset import ImageSet, about_parent, write_lineage
-from syntrial.judging.metrics import accuracy, confusion_matrix, log_loss, roc_points, scores
+from syntrial.judging.metrics import accuracy, log_loss
 from syntrial.progress import Progress
 from syntrial.store import atomic
 from syntrial.training import machine
 from syntrial.training.adam import Adam
 from syntrial.training.augment import conventional
-from syntrial.training.batches import Batches, as_float
+from syntrial.training.batches import Batches
 from syntrial.training.checkpoint import Checkpoints, key_for
 from syntrial.training.seeds import seed_for
 
@@ -50,7 +48,6 @@ CURVE = (
     "val_accuracy",
     "val_loss",
 )
-Probabilities = NDArray[np.float64]
 
 
 @dataclass
@@ -72,10 +69,10 @@ class Plan:
     steps: int
     batch: int
     per_epoch: int
-    config: CnnConfig
+    config: ClassifierConfig
 
     @classmethod
-    def of(cls, material: Material, config: CnnConfig) -> Plan:
+    def of(cls, material: Material, config: ClassifierConfig) -> Plan:
         """As printed an epoch is a pass over the arm's own images; held out, over those of the arm `original`."""
         images = len(material.train.rows) if material.protocol == "as_printed" else material.original_images
         batch = min(config.batch, images)
@@ -106,34 +103,44 @@ class Seat:
 
 
 def train_classifier(
-    images: str | Path, out: str | Path, *, arm: str, seeds: list[int], config: CnnConfig, augmentation: AugmentConfig
+    images: str | Path,
+    out: str | Path,
+    *,
+    arm: str,
+    seeds: list[int],
+    config: ClassifierConfig,
+    augmentation: AugmentConfig,
 ) -> dict[str, float]:
-    """Trains one classifier a seed on the rows that make up `arm`, and judges them on the parts that did not train.
+    """Trains one classifier a seed on the rows that make up `arm`, and lets each predict the parts that did not train.
+
+    Writes predictions.csv, curves.csv, lineage.csv, about.json and, in classifiers/seed-N, each trained classifier.
 
     Args:
+        arm: a preset's name, or an arm that is written out, as syntrial.arms.recipe_of reads it.
         augmentation: used by the arms with conventional augmentation only.
 
     Returns:
-        The means over seeds of the last figures, such as val_accuracy or test_auroc.
+        The means over seeds of the training's own last figures: train_accuracy, train_loss, and the same while
+        learning, train_running_accuracy and train_running_loss.
 
     Raises:
-        ConfigError: an unknown arm or classifier.
+        ConfigError: an unknown classifier; an arm that cannot be read, or wants more images than were drawn.
         DataError: images too small for the classifier.
         LeakError: held out, something that is judged has trained.
         DegenerateError: a part that is judged lacks a class.
         TrainingError: a loss that is not finite.
     """
     whole, device = ImageSet.open(images), machine.device()
-    if config.architecture not in CNNS:
-        raise ConfigError(f"there is no classifier {config.architecture!r}; there are {', '.join(CNNS)}")
-    if whole.side < SMALLEST:
-        raise DataError(f"{images} has images of {whole.side} px; the classifier needs {SMALLEST} at least")
+    smallest = architecture_of(config.architecture).smallest
+    if whole.side < smallest:
+        raise DataError(f"{images} has images of {whole.side} px; the classifier needs {smallest} at least")
     material = material_of(whole, arm, augmentation, device)
     _every_class_is_judged(material)
     plan = Plan.of(material, config)
     keeps = [_checkpoints(material, seed, config, device) for seed in seeds]
     total = len(seeds) * plan.steps * plan.batch
-    with Progress("train_classifier", total, protocol=material.protocol, kind=f"{whole.side}px", arm=arm) as progress:
+    kind = f"{whole.side}px"
+    with Progress("train_classifier", total, protocol=material.protocol, kind=kind, arm=material.arm) as progress:
         learners = [
             _trained(material, plan, seed, config, keep, device, Seat(progress, plan, number))
             for number, (seed, keep) in enumerate(zip(seeds, keeps, strict=True))
@@ -145,18 +152,17 @@ def train_classifier(
     }
     by_seed = dict(zip(seeds, learners, strict=True))
     with atomic.new_folder(out) as draft:
-        figures = _write(draft, by_seed, material)
-        write_lineage(draft / "lineage.csv", {arm: material.ancestors})
+        _write(draft, by_seed, material, about)
         atomic.write_json(draft / "about.json", {**about, "digest": _digest(draft)})
     for keep in keeps:
         keep.clear(mirror=False)  # the mirror's outlive a failed upload of the output
-    return _means(figures)
+    return _last_training(learners)
 
 
-def begin(classes: int, seed: int, config: CnnConfig, device: torch.device) -> Learner:
+def begin(classes: int, seed: int, config: ClassifierConfig, device: torch.device) -> Learner:
     """A classifier before its first step; the same weights for a seed in every arm."""
     machine.reseed(device, seed, "classifier weights")
-    network = CNNS[config.architecture](classes, config).to(device).to(memory_format=torch.channels_last)
+    network = new_network(classes, config).to(device).to(memory_format=torch.channels_last)
     optimiser = Adam(network.parameters(), config.lr, weight_decay=config.weight_decay)
     return Learner(network, optimiser, torch.zeros(2, device=device))
 
@@ -203,21 +209,6 @@ def update(learner: Learner, images: Tensor, label: Tensor, augmentation: Augmen
     return torch.stack([right, loss.detach() * len(label)])
 
 
-@torch.no_grad()
-def probabilities(network: nn.Module, part: Part, side: int) -> Probabilities:
-    """(N, K) in evaluation mode."""
-    network.eval()
-    device = next(network.parameters()).device
-    # A CPU's caches hold few; a GPU wants work. Pixels, whatever the side.
-    at_once = max(1, (2**22 if device.type == "cuda" else 2**18) // side**2)
-    parts = [
-        network(as_float(torch.from_numpy(images).to(device))).double().softmax(dim=1)
-        for images in part.chunks(at_once)
-    ]
-    found: Probabilities = torch.cat(parts).cpu().numpy()
-    return found
-
-
 def state_of(learner: Learner) -> dict[str, Any]:
     """The fields of Learner as tensors and plain values."""
     return {
@@ -245,7 +236,7 @@ def _trained(
     material: Material,
     plan: Plan,
     seed: int,
-    config: CnnConfig,
+    config: ClassifierConfig,
     checkpoints: Checkpoints,
     device: torch.device,
     seat: Seat,
@@ -265,7 +256,7 @@ def _trained(
     return learner
 
 
-def _checkpoints(material: Material, seed: int, config: CnnConfig, device: torch.device) -> Checkpoints:
+def _checkpoints(material: Material, seed: int, config: ClassifierConfig, device: torch.device) -> Checkpoints:
     place = machine.kind(device)
     return Checkpoints(key_for(material.digest, seed, config.model_dump(), code_digest("train_classifier"), place))
 
@@ -279,7 +270,7 @@ def _row(learner: Learner, material: Material, plan: Plan, seed: int, step: int)
         )
     row = [seed, step // plan.per_epoch, step, right, loss]
     for part in (material.train, material.judged["val"]):
-        found = probabilities(learner.network, part, material.side)
+        found = _predict(learner.network, part, material.side)
         row += [accuracy(found, part.label_N), log_loss(found, part.label_N)]
     return row
 
@@ -291,6 +282,7 @@ def _about(
         "verb": "train_classifier",
         "protocol": material.protocol,
         "arm": material.arm,
+        "recipe": asdict(material.recipe),
         "classes": whole.classes,
         "side": whole.side,
         "config": plan.config.model_dump(),
@@ -303,20 +295,29 @@ def _about(
     }
 
 
-def _write(draft: Path, learners: dict[int, Learner], material: Material) -> dict[str, dict[str, dict[str, float]]]:
-    """Weights, curves, predictions and scores; returns the last by seed and part."""
-    judged = {seed: _judgements(learner.network, material) for seed, learner in learners.items()}
-    figures = {
-        str(seed): {"train": _last_training(learner), **_scores(judged[seed], material)}
-        for seed, learner in learners.items()
-    }
+def _write(draft: Path, learners: dict[int, Learner], material: Material, about: dict[str, Any]) -> None:
+    lineage = {material.arm: material.ancestors}
+    alike = ("verb", "protocol", "arm", "recipe", "classes", "side", "steps", "parents")
     for seed, learner in learners.items():
-        weights = {name: value.contiguous().cpu() for name, value in learner.network.state_dict().items()}
-        (draft / f"classifier-{seed}.safetensors").write_bytes(save(weights))
-    _write_table(draft / "curves.csv", CURVE, [row for learner in learners.values() for row in learner.curve])
-    _write_predictions(draft / "predictions.csv", judged, material)
-    atomic.write_json(draft / "scores.json", {"seeds": figures, **_curves_of(judged, material)})
-    return figures
+        settings = {"architecture": about["config"]["architecture"], "settings": about["config"], "seed": seed}
+        own = {**{name: about[name] for name in alike}, **settings}
+        TrainedClassifier.write(draft / "classifiers" / f"seed-{seed}", own, learner.network, lineage)
+    write_lineage(draft / "lineage.csv", lineage)
+    write_table(draft / "curves.csv", CURVE, [row for learner in learners.values() for row in learner.curve])
+    write_predictions(
+        draft / "predictions.csv",
+        material.classes,
+        (
+            row
+            for seed, learner in learners.items()
+            for name, part in material.judged.items()
+            for row in prediction_rows(seed, name, part.rows, _predict(learner.network, part, material.side))
+        ),
+    )
+
+
+def _predict(network: nn.Module, part: Part, side: int) -> Probabilities:
+    return probabilities(network, part.chunks(at_once(next(network.parameters()).device, side)))
 
 
 def _every_class_is_judged(material: Material) -> None:
@@ -329,76 +330,18 @@ def _every_class_is_judged(material: Material) -> None:
             )
 
 
-def _judgements(network: nn.Module, material: Material) -> dict[str, Probabilities]:
-    return {name: probabilities(network, part, material.side) for name, part in material.judged.items()}
-
-
-def _last_training(learner: Learner) -> dict[str, float]:
-    last = dict(zip(CURVE, learner.curve[-1], strict=True))
+def _last_training(learners: list[Learner]) -> dict[str, float]:
+    """Of each learner's last row; the mean over them."""
+    names = {"accuracy": "train_accuracy", "loss": "train_loss"}
+    names |= {name: name for name in ("running_accuracy", "running_loss")}
     return {
-        "accuracy": last["train_accuracy"],
-        "loss": last["train_loss"],
-        "running_accuracy": last["running_accuracy"],
-        "running_loss": last["running_loss"],
+        f"train_{name}": float(np.mean([learner.curve[-1][CURVE.index(column)] for learner in learners]))
+        for name, column in names.items()
     }
-
-
-def _scores(judged: dict[str, Probabilities], material: Material) -> dict[str, dict[str, float]]:
-    return {name: scores(found, material.judged[name].label_N) for name, found in judged.items()}
-
-
-def _curves_of(judged: dict[int, dict[str, Probabilities]], material: Material) -> dict[str, Any]:
-    """Over all seeds: summed confusion matrices, and ROC points of the mean probabilities."""
-    return {
-        "confusion": {
-            name: np.sum([confusion_matrix(found[name], part.label_N) for found in judged.values()], axis=0).tolist()
-            for name, part in material.judged.items()
-        },
-        "roc": {name: _roc(_mean_over_seeds(judged, name), part.label_N) for name, part in material.judged.items()},
-    }
-
-
-def _mean_over_seeds(judged: dict[int, dict[str, Probabilities]], name: str) -> Probabilities:
-    mean: Probabilities = np.mean([found[name] for found in judged.values()], axis=0)
-    return mean
-
-
-def _roc(found: Probabilities, label_N: NDArray[np.int64]) -> dict[str, list[float]]:
-    """Of the last class, the one to be found, against the others."""
-    fpr, tpr, threshold = roc_points(found[:, -1], label_N == found.shape[1] - 1)
-    return {"fpr": fpr.tolist(), "tpr": tpr.tolist(), "threshold": threshold.tolist()}
-
-
-def _write_predictions(path: Path, judged: dict[int, dict[str, Probabilities]], material: Material) -> None:
-    header = ("seed", "split", "sha256", "group", "label", "source", *(f"p_{label}" for label in material.classes))
-    lines = (
-        (seed, name, row.sha256, row.group, row.label, row.source, *map(repr, chances))
-        for seed, parts in judged.items()
-        for name, found in parts.items()
-        for row, chances in zip(material.judged[name].rows, found.tolist(), strict=True)
-    )
-    _write_table(path, header, lines)
-
-
-def _write_table(path: Path, header: Iterable[str], lines: Iterable[Iterable[Any]]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(header)
-        table.writerows(lines)
 
 
 def _digest(draft: Path) -> str:
     hasher = hashlib.sha256()
-    for path in sorted(draft.iterdir()):
-        hasher.update(path.name.encode() + path.read_bytes())
+    for path in sorted(path for path in draft.rglob("*") if path.is_file()):
+        hasher.update(path.relative_to(draft).as_posix().encode() + path.read_bytes())
     return hasher.hexdigest()
-
-
-def _means(figures: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
-    """Flat names such as test_auroc, each the mean over seeds."""
-    by_seed = list(figures.values())
-    return {
-        f"{part}_{name}": float(np.mean([seed[part][name] for seed in by_seed]))
-        for part, values in by_seed[0].items()
-        for name in values
-    }

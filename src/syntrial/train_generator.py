@@ -1,12 +1,11 @@
 """Verb: an image set, and a generator to start from -> a generator of one class (or of all classes at once).
 
-Shapes: B batch, L latent numbers, S side.
+Shapes: B batch, N images, S side.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import csv
 import math
 from collections.abc import Iterator
@@ -17,28 +16,26 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from syntrial.config import SIDES, GanConfig
 from syntrial.errors import ConfigError, DataError, TrainingError
-from syntrial.generators import GANS, LOSSES, gradient_penalty
-from syntrial.generators.trained import ALL, Generator
+from syntrial.generators.seam import Learner, learner_of
+from syntrial.generators.settings import SIDES, GeneratorConfig
+from syntrial.generators.trained import ALL, TrainedGenerator
 from syntrial.identity import code_digest
 from syntrial.imageset import ImageSet, about_parent
 from syntrial.progress import Progress
 from syntrial.store import atomic
 from syntrial.training import machine
-from syntrial.training.adam import Adam
-from syntrial.training.augment import diffaugment
 from syntrial.training.batches import Batches, as_grey
 from syntrial.training.checkpoint import Checkpoints, key_for
 from syntrial.training.seeds import seed_for
 
-LOGS = 25  # times the numbers are written down in one training; after each step where there are fewer
-PICTURES = 8  # times the fixed latents are drawn; likewise
-FIXED = 64  # fixed latents; the first SHOWN of them are drawn
+LOGS = 25  # times the numbers are logged in one training; after each step where there are fewer
+PICTURES = 8  # times the same images are drawn; likewise
+FIXED = 64  # images whose diversity is read; the first SHOWN of them are kept as pictures
 SHOWN = 8
-COLUMNS = ("step", "images_shown", "loss_d", "loss_g", "d_real", "d_fake", "gradient_d", "gradient_g", "diversity")
+BEFORE, AFTER = ("step", "images_shown"), ("diversity",)  # the columns of a curve around a family's readings
 
 
 class _UnsoundError(TrainingError):
@@ -46,60 +43,66 @@ class _UnsoundError(TrainingError):
 
 
 @dataclass
-class Players:
-    """Everything that changes while a GAN learns. A checkpoint is exactly these fields."""
+class Training:
+    """Everything that changes while a generator learns. A checkpoint is exactly these fields."""
 
-    generator: nn.Module
-    discriminator: nn.Module
-    average: nn.Module  # of the generator's weights over time: the one that is kept
-    generator_optimiser: Adam
-    discriminator_optimiser: Adam
-    curve: list[list[float]] = field(default_factory=list)  # rows of COLUMNS
+    learner: Learner
+    curve: list[list[float]] = field(default_factory=list)  # rows of `columns`
     pictures: list[Tensor] = field(default_factory=list)  # uint8 (SHOWN, S, S) each
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of the curve."""
+        return (*BEFORE, *self.learner.readings, *AFTER)
+
+    def state(self) -> dict[str, Any]:
+        """The fields as tensors and plain values."""
+        return {**vars(self), "learner": self.learner.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+        self.learner.load_state(state["learner"])
+        self.curve, self.pictures = state["curve"], state["pictures"]
 
 
 def train_generator(
-    images: str | Path, out: str | Path, *, kind: str, label: str, config: GanConfig, start: str | Path = ""
+    images: str | Path, out: str | Path, *, kind: str, label: str, config: GeneratorConfig, start: str | Path = ""
 ) -> dict[str, float]:
-    """Trains a generator on the rows of `images` that train and bear `label` ("*": all classes, one conditional
-    generator).
+    """Trains a generator on the rows of `images` that train and have the label `label` ("*": all classes, one
+    conditional generator).
 
     Args:
-        kind: "faces", "simple" or "transfer"; with the label, the generator's name.
-        start: a trained generator whose networks are continued; kind "transfer" needs one.
+        kind: the generator's name in the study; with the label, the name of what is trained here.
+        start: the trained generator that is continued, where the setting `start` names one.
 
     Returns:
-        The last numbers written down, and how many images were shown.
+        The last numbers logged, and how many images were shown.
 
     Raises:
-        ConfigError: a transfer without a start, or from other networks; a start for another kind; an unknown class.
+        ConfigError: a start that is missing, not wanted, or unlike what is trained here; an unknown class.
         DataError: too few images, or of a side that no generator draws; a start that is not a whole generator.
-        TrainingError: losses that are not finite, or a collapsed generator; the last good checkpoint, if there is one
+        TrainingError: numbers that are not finite, or a collapsed generator; the last good checkpoint, if there is one
             by then, is kept.
     """
     task = Task.of(ImageSet.open(images), kind, label, config, start)
     device = machine.device()
-    players = begin(task.images.side, task.classes, config, task.name, device, task.source)
+    training = Training(begin(task.images.side, task.classes, config, task.name, device, task.source))
     batches = task.batches(device)
-    steps = math.ceil(config.epochs * len(task.positions) / (batches.batch * config.discriminator_steps))
-    shown = steps * batches.batch * config.discriminator_steps
+    images_per_step = batches.batch * config.batches_per_step
+    steps = math.ceil(config.epochs * len(task.positions) / images_per_step)
+    shown = steps * images_per_step
     checkpoints = Checkpoints(task.key(device))
     progress = Progress("train_generator", shown, protocol=task.protocol, kind=kind, label=label)
     with checkpoints.owned(), progress:
-        learn(players, batches, steps, config, task.name, checkpoints, progress)
+        learn(training, batches, steps, config, task.name, checkpoints, progress)
         batches.close()
-        final = dict(zip(COLUMNS, players.curve[-1], strict=True))
-        about = {
-            **task.about(device),
-            "steps": steps,
-            "images_shown": shown,
-            "final": final,
-            "diversity": final["diversity"],
-        }
+        final = dict(zip(training.columns, training.curve[-1], strict=True))
+        about = {**task.about(device), "steps": steps, "images_shown": shown, "final": final}
+        about |= {"diversity": final["diversity"], "charts": charts(training.learner)}
         with atomic.new_folder(out) as draft:
-            _write_curve(draft / "curves.csv", players.curve)
-            _sheet(players.pictures).save(draft / "samples.png")
-            Generator.write(draft, about, players.average, players.discriminator, {task.name: task.ancestors})
+            _write_curve(draft / "curves.csv", training)
+            _sheet(training.pictures).save(draft / "samples.png")
+            TrainedGenerator.write(draft, about, training.learner.parts(), {task.name: task.ancestors})
         checkpoints.clear(mirror=False)  # the mirror's outlive a failed upload of the output
     return {**final, "images_shown": float(shown)}
 
@@ -112,16 +115,16 @@ class Task:
     positions: list[int]
     kind: str
     label: str
-    config: GanConfig
-    source: Generator | None
+    config: GeneratorConfig
+    source: TrainedGenerator | None
 
     @classmethod
-    def of(cls, images: ImageSet, kind: str, label: str, config: GanConfig, start: str | Path) -> Task:
-        """Raises ConfigError where kind, label, settings and start do not fit together; DataError for too few images,
-        or of a side that no generator draws.
+    def of(cls, images: ImageSet, kind: str, label: str, config: GeneratorConfig, start: str | Path) -> Task:
+        """Raises ConfigError where label, settings and start do not fit together; DataError for too few images, or of a
+        side that no generator draws.
         """
         _drawable(images)
-        return cls(images, _chosen(images, label, config), kind, label, config, _start(kind, start))
+        return cls(images, _chosen(images, label, config), kind, label, config, _start(kind, config, start))
 
     @property
     def name(self) -> str:
@@ -130,7 +133,7 @@ class Task:
 
     @property
     def classes(self) -> int:
-        """That the generator is told; 0 where it knows one only."""
+        """Classes that the generator tells apart; 0 where it knows one only."""
         return len(self.images.classes) if self.label == ALL else 0
 
     @property
@@ -183,35 +186,32 @@ class Task:
 
 
 def begin(
-    side: int, classes: int, config: GanConfig, name: str, device: torch.device, source: Generator | None = None
-) -> Players:
-    """Both players before the first step: fresh, or continuing `source`."""
-    if config.architecture not in GANS:
-        raise ConfigError(f"there is no GAN architecture {config.architecture!r}; there are {', '.join(GANS)}")
+    side: int,
+    classes: int,
+    config: GeneratorConfig,
+    name: str,
+    device: torch.device,
+    source: TrainedGenerator | None = None,
+) -> Learner:
+    """What learns, before the first step: fresh, or continuing `source`.
+
+    Args:
+        name: the generator's; what is random depends on it and on the seed.
+
+    Raises:
+        ConfigError: `source` does not fit.
+    """
     machine.reseed(device, config.seed, name, "weights")
-    generator, discriminator = GANS[config.architecture].build(side, classes, config)
     if source is not None:
-        source.load_into(generator, "generator")
-        if config.transfer_discriminator:
-            source.load_into(discriminator, "discriminator")
-    # Channels last: measured a seventh to a quarter faster on CPUs, and what a GPU's convolutions want.
-    generator, discriminator = (
-        net.to(device).to(memory_format=torch.channels_last) for net in (generator, discriminator)
-    )
-    return Players(
-        generator,
-        discriminator,
-        copy.deepcopy(generator).requires_grad_(False).eval(),
-        Adam(generator.parameters(), config.lr, config.beta1, config.beta2),
-        Adam(discriminator.parameters(), config.lr, config.beta1, config.beta2),
-    )
+        return source.continued(side, classes, config, device)
+    return learner_of(config).begin(side, classes, config, device, None)
 
 
 def learn(
-    players: Players,
+    training: Training,
     batches: Batches,
     steps: int,
-    config: GanConfig,
+    config: GeneratorConfig,
     name: str,
     checkpoints: Checkpoints,
     progress: Progress,
@@ -221,35 +221,35 @@ def learn(
     Kept is a good state whenever a checkpoint is due, and once early and at half-time, so that a short training has
     one too.
     """
-    rounds = config.discriminator_steps
+    learner, rounds = training.learner, config.batches_per_step
     images = rounds * batches.batch  # that a step shows
-    fixed, reals = fixed_latents(players, config, name), diversity(batches.sample(FIXED))
-    first = resume(players, checkpoints)
+    fixed = Fixed(learner, batches, config.seed, name)
+    first = _resume(training, checkpoints)
     progress.skip_to(first * images)
-    with _saying_what_is_kept(checkpoints):
+    with _reporting_what_is_kept(checkpoints):
         for step in range(first, steps):
             # A function of the step alone, so a resumed run repeats it.
             machine.reseed(batches.device, config.seed, name, step)
-            numbers = update(players, [batches(step * rounds + k) for k in range(rounds)], config, step * images)
+            numbers = learner.step([batches(step * rounds + k) for k in range(rounds)], step * images)
             done = step + 1
             if is_due(done, steps, LOGS):
-                row = [done, done * images, *written(players, numbers), drawn_diversity(players, fixed) / reals]
-                refuse_not_finite(row[2:], done, name)
-                refuse_collapsed(row, players.curve, config, steps, name)
-                players.curve.append(row)
-                progress.update(int(row[1]), **dict(zip(COLUMNS[2:], row[2:], strict=True)))
+                row = [done, done * images, *learner.read(numbers), fixed.diversity()]
+                refuse_not_finite(row, training, name)
+                refuse_collapsed(row, training, config, steps, name)
+                training.curve.append(row)
+                progress.update(int(row[1]), **dict(zip(training.columns[2:], row[2:], strict=True)))
             if is_due(done, steps, PICTURES):
-                players.pictures.append(as_grey(draw(players.average, fixed)).cpu()[:SHOWN])
+                training.pictures.append(as_grey(fixed.drawn()).cpu()[:SHOWN])
             progress.update(done * images)
-            doubtful = bool(players.curve) and is_alike(players.curve[-1], config, steps)
+            doubtful = bool(training.curve) and is_alike(training.curve[-1], config, steps)
             once = done == -(-steps // LOGS) or done == steps // 2
             if done == steps or (not doubtful and (once or checkpoints.due(done))):
-                refuse_not_finite(written(players, numbers), done, name)  # so that what is kept is good
-                checkpoints.save(done, state_of(players), final=done == steps)
+                refuse_not_finite([done, done * images, *learner.read(numbers)], training, name)  # what is kept is good
+                checkpoints.save(done, training.state(), final=done == steps)
 
 
 @contextlib.contextmanager
-def _saying_what_is_kept(checkpoints: Checkpoints) -> Iterator[None]:
+def _reporting_what_is_kept(checkpoints: Checkpoints) -> Iterator[None]:
     try:
         yield
     except _UnsoundError as error:
@@ -259,75 +259,30 @@ def _saying_what_is_kept(checkpoints: Checkpoints) -> Iterator[None]:
 
 
 def is_due(done: int, steps: int, times: int) -> bool:
-    """Whether something that happens so many times in `steps` steps, evenly and after the last, happens after this one.
+    """True on `times` evenly spaced steps of `steps`, the last one included; on each step where there are fewer.
 
-    After each step where there are fewer.
+    Args:
+        done: steps that have been made.
     """
     return done * times // steps > (done - 1) * times // steps
 
 
-def update(players: Players, reals: list[tuple[Tensor, Tensor]], config: GanConfig, images_shown: int = 0) -> Tensor:
-    """One step of both players, in the order of Goodfellow et al. 2014, algorithm 1: discriminator, then generator.
+class Fixed:
+    """The same images of a generator at every moment of its training, so that they can be compared."""
 
-    Args:
-        reals: for each update of the discriminator images (B, 1, S, S) and labels (B,).
-        images_shown: before this step.
+    def __init__(self, learner: Learner, batches: Batches, seed: int, name: str) -> None:
+        self.learner, self.seed, self.name = learner, seed, name
+        self.label_N = torch.arange(FIXED, device=batches.device) % max(1, learner.classes)
+        self.reals = diversity(batches.sample(FIXED))
 
-    Returns:
-        On the device: the discriminator's loss, the generator's, D(real), D(fake).
-    """
-    loss, D, G = LOSSES[config.loss], players.discriminator, players.generator
-    for real, label in reals:
-        with torch.no_grad():
-            fake = G(noise(real, config), label)
-        real, fake = diffaugment(real, config.diffaugment), diffaugment(fake, config.diffaugment)
-        on_real, on_fake = D(real, label), D(fake, label)
-        loss_d = loss.discriminator(on_real, on_fake)
-        if loss.penalised:
-            loss_d = loss_d + config.gradient_penalty * gradient_penalty(D, real, fake, label)
-        players.discriminator_optimiser.zero_grad()
-        loss_d.backward()
-        players.discriminator_optimiser.step()
-    loss_g = loss.generator(D(diffaugment(G(noise(real, config), label), config.diffaugment), label))
-    players.generator_optimiser.zero_grad()
-    loss_g.backward(inputs=list(G.parameters()))  # the discriminator's own gradients are not wanted here
-    players.generator_optimiser.step()
-    average(players, kept_share(sum(len(label) for _, label in reals), images_shown, config))
-    return torch.stack([loss_d, loss_g, loss.reading(on_real).mean(), loss.reading(on_fake).mean()]).detach()
+    def drawn(self) -> Tensor:
+        """(FIXED, 1, S, S) in [-1, 1]."""
+        machine.reseed(self.label_N.device, self.seed, self.name, "fixed")
+        return self.learner.draw(self.label_N)
 
-
-def kept_share(images: int, images_shown: int, config: GanConfig) -> float:
-    """Of the old average in the new one, after a step of so many images. The half-life grows with the images shown
-    before, up to its full length. Karras et al. 2020, ema_rampup in their code.
-    """
-    half_life = min(config.ema_half_life, config.ema_ramp_up * images_shown)
-    return 0.5 ** (images / half_life) if half_life else 0.0
-
-
-def average(players: Players, keep: float) -> None:
-    """Moves the kept generator towards the learning one: keep * old + (1 - keep) * new. Karras et al. 2018, section
-    4.
-    """
-    old = [weight.detach() for weight in players.average.parameters()]
-    new = [weight.detach() for weight in players.generator.parameters()]
-    torch._foreach_lerp_(old, new, 1 - keep)
-    for target, buffer in zip(players.average.buffers(), players.generator.buffers(), strict=True):
-        target.copy_(buffer)  # running means and counts are averages already
-
-
-def noise(like: Tensor, config: GanConfig) -> Tensor:
-    """(B, L) latents."""
-    return torch.randn(len(like), config.latent, device=like.device)
-
-
-def written(players: Players, numbers: Tensor) -> list[float]:
-    """The update's numbers and the length of each player's gradient, on the host."""
-    lengths = [
-        torch.nn.utils.get_total_norm([p.grad for p in net.parameters() if p.grad is not None])
-        for net in (players.discriminator, players.generator)
-    ]
-    values: list[float] = torch.cat([numbers, torch.stack(lengths)]).tolist()
-    return values
+    def diversity(self) -> float:
+        """Of what is drawn, as a multiple of that of real images."""
+        return diversity(self.drawn()) / self.reals
 
 
 def diversity(images_N1SS: Tensor) -> float:
@@ -338,80 +293,46 @@ def diversity(images_N1SS: Tensor) -> float:
     return float(thumbnails.var(dim=0, correction=0).mean().sqrt())
 
 
-def drawn_diversity(players: Players, fixed: tuple[Tensor, Tensor]) -> float:
-    """Diversity of what the kept generator draws from the fixed latents."""
-    return diversity(draw(players.average, fixed))
+def charts(learner: Learner) -> dict[str, tuple[str, ...]]:
+    """Title -> columns of the curve that a person should see together."""
+    return {**learner.charts, "How much drawn images differ, as a multiple of real ones": AFTER}
 
 
-def refuse_collapsed(row: list[float], curve: list[list[float]], config: GanConfig, steps: int, name: str) -> None:
+def refuse_collapsed(row: list[float], training: Training, config: GeneratorConfig, steps: int, name: str) -> None:
     """Raises TrainingError when images have been nearly alike for three readings past half-time.
 
     Args:
-        row: the newest of COLUMNS.
-        curve: the rows before it.
+        row: the newest; the curve of `training` has those before it.
     """
-    newest = [*curve[-2:], row]
+    newest = [*training.curve[-2:], row]
     if len(newest) == 3 and all(is_alike(past, config, steps) for past in newest):
         raise _UnsoundError(
-            f"generator {name} has collapsed: at step {row[0]:.0f} its images differ "
-            f"{row[-1]:.3f} times as much as real ones "
-            f"(collapse_below is {config.collapse_below}). More images, diffaugment or another seed help"
+            f"generator {name} has collapsed: at step {row[0]:.0f} its images differ {row[-1]:.3f} times as much as "
+            f"real ones (collapse_below is {config.collapse_below}). {training.learner.remedy_alike}"
         )
 
 
-def is_alike(row: list[float], config: GanConfig, steps: int) -> bool:
+def is_alike(row: list[float], config: GeneratorConfig, steps: int) -> bool:
     """Whether images are nearly alike past half-time; a generator begins by drawing nearly one picture."""
     return row[0] > steps / 2 and row[-1] < config.collapse_below
 
 
-def refuse_not_finite(values: list[float], step: int, name: str) -> None:
-    """Raises TrainingError naming the first of the numbers (in the order of COLUMNS from the losses on) that is not
-    finite.
-    """
-    for column, value in zip(COLUMNS[2:], values, strict=False):
+def refuse_not_finite(row: list[float], training: Training, name: str) -> None:
+    """Raises TrainingError with the first column of a row of the curve, or of its beginning, that is not finite."""
+    for column, value in zip(training.columns, row, strict=False):
         if not math.isfinite(value):
             raise _UnsoundError(
-                f"generator {name}: {column} is {value} at step {step}. "
-                "A smaller lr, or another loss or normalisation, is the usual cure"
+                f"generator {name}: {column} is {value} at step {row[0]:.0f}. {training.learner.remedy}"
             )
 
 
-def fixed_latents(players: Players, config: GanConfig, name: str) -> tuple[Tensor, Tensor]:
-    """Latents (FIXED, L) and labels (FIXED,) that stay the same throughout, so that pictures over time can be
-    compared.
-    """
-    device = next(players.generator.parameters()).device
-    machine.reseed(device, config.seed, name, "fixed")
-    classes = max(1, int(getattr(players.generator, "classes", 0)))
-    return torch.randn(FIXED, config.latent, device=device), torch.arange(FIXED, device=device) % classes
-
-
-@torch.no_grad()
-def draw(generator: nn.Module, fixed: tuple[Tensor, Tensor]) -> Tensor:
-    """(FIXED, 1, S, S) in [-1, 1]."""
-    images: Tensor = generator(*fixed)
-    return images
-
-
-def state_of(players: Players) -> dict[str, Any]:
-    """The fields of Players as tensors and plain values."""
-    return {
-        name: value.state_dict() if isinstance(value, nn.Module | Adam) else value
-        for name, value in vars(players).items()
-    }
-
-
-def resume(players: Players, checkpoints: Checkpoints) -> int:
-    """Puts the newest checkpoint into `players`; returns the step to go on from."""
+def _resume(training: Training, checkpoints: Checkpoints) -> int:
+    """Puts the newest checkpoint into `training`; returns the step to go on from."""
     found = checkpoints.latest()
     if found is None:
         return 0
     step, state = found
-    for name, value in vars(players).items():
-        if isinstance(value, nn.Module | Adam):
-            value.load_state_dict(state[name])
-        else:
-            setattr(players, name, state[name])
+    training.load_state(state)
     return step
 
 
@@ -423,7 +344,7 @@ def _drawable(images: ImageSet) -> None:
         )
 
 
-def _chosen(whole: ImageSet, label: str, config: GanConfig) -> list[int]:
+def _chosen(whole: ImageSet, label: str, config: GeneratorConfig) -> list[int]:
     if label not in (ALL, *whole.classes):
         raise ConfigError(f"there is no class {label!r} in the images; there are {', '.join(whole.classes)}")
     if config.conditional != (label == ALL):
@@ -434,27 +355,25 @@ def _chosen(whole: ImageSet, label: str, config: GanConfig) -> list[int]:
     divided = "division" in whole.about
     chosen = whole.where(label=wanted, source="real", split="train" if divided else None)
     if len(chosen) < 2:
-        raise DataError(f"{len(chosen)} images of {label} train; a GAN needs at least 2")
+        raise DataError(f"training images of {label}: {len(chosen)}; a generator needs at least 2")
     return chosen
 
 
-def _start(kind: str, start: str | Path) -> Generator | None:
-    if kind != "transfer":
-        if start:
-            raise ConfigError(f"a generator of kind {kind} starts from nothing; one of kind transfer continues another")
-        return None
-    if not start:
-        raise ConfigError("a transfer needs a trained generator to start from")
-    return Generator.open(start)
+def _start(name: str, config: GeneratorConfig, start: str | Path) -> TrainedGenerator | None:
+    if config.start and not start:
+        raise ConfigError(f"generator {name} continues {config.start}, so it needs a trained generator to start from")
+    if start and not config.start:
+        raise ConfigError(f"generator {name} starts from nothing, since its setting start is empty; {start} is given")
+    return TrainedGenerator.open(start) if start else None
 
 
-def _write_curve(path: Path, curve: list[list[float]]) -> None:
+def _write_curve(path: Path, training: Training) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        table.writerows(curve)
+        table.writerow(training.columns)
+        table.writerows(training.curve)
 
 
 def _sheet(pictures: list[Tensor]) -> Image.Image:
-    """One line of the same SHOWN latents for each moment, the earliest on top."""
+    """One line of the same SHOWN images for each moment, the earliest on top."""
     return Image.fromarray(np.concatenate([np.concatenate(list(line.numpy()), axis=1) for line in pictures]))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from builders import CLASSES, pooled_set, real_set
 
-from syntrial.arms import ARMS, control_of
+from syntrial.arms import PRESETS
 from syntrial.classifiers.material import material_of
 from syntrial.config import AugmentConfig
 from syntrial.errors import ConfigError, DataError, LeakError
@@ -29,6 +29,9 @@ def sources(part):
     return Counter(row.source.partition("/")[0] for row in part.rows)
 
 
+ARMS = [*PRESETS, "half: add=simple dose=0.5", "alone: add=transfer use=alone", "more: add=copies dose=2"]
+
+
 @pytest.mark.parametrize("arm", ARMS)
 def test_held_out_every_arm_is_judged_on_the_same_real_images(pools, arm):
     material = material_of(pools["held_out"], arm, AUGMENT, CPU)
@@ -38,9 +41,9 @@ def test_held_out_every_arm_is_judged_on_the_same_real_images(pools, arm):
         assert set(sources(material.judged[name])) == {REAL}
 
 
-@pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.generator])
+@pytest.mark.parametrize("arm", [name for name, recipe in PRESETS.items() if recipe.generator])
 def test_an_arm_with_a_generator_adds_its_images_and_no_others(pools, arm):
-    kind = ARMS[arm].generator
+    kind = PRESETS[arm].generator
     material = material_of(pools["held_out"], arm, AUGMENT, CPU)
     assert sources(material.train) == {REAL: material.original_images, kind: DRAWN * len(CLASSES)}
 
@@ -133,19 +136,77 @@ def test_a_generator_that_has_seen_training_images_only_is_fine(pools):
 def test_an_unknown_arm_and_a_missing_generator_are_named(pools, tmp_path):
     with pytest.raises(ConfigError, match="there is no arm 'simple-gan'; there are original"):
         material_of(pools["held_out"], "simple-gan", AUGMENT, CPU)
-    with pytest.raises(DataError, match="no images of a transfer generator"):
+    with pytest.raises(DataError, match="no images of a transfer generator, which D4 original"):
         material_of(ImageSet.open(pooled_set(tmp_path, "held_out", kinds=("simple",))), "transfer_gan", AUGMENT, CPU)
     with pytest.raises(DataError, match="is not divided"):
         material_of(ImageSet.open(real_set(tmp_path / "whole", 2)), "original", AUGMENT, CPU)
 
 
-@pytest.mark.parametrize(
-    ("arm", "arms", "control"),
-    [
-        ("simple_gan", ["original", "simple_gan", "duplicates"], "duplicates"),
-        ("simple_gan", ["original", "simple_gan"], "original"),
-        ("original", ["original", "duplicates"], ""),
-    ],
-)
-def test_an_arm_is_judged_against_its_own_control_where_the_study_has_it(arm, arms, control):
-    assert control_of(arm, arms) == control
+# Doses and uses
+
+
+def rows_of(images, arm):
+    """How often each row trains, by source and class, and which ones."""
+    part = material_of(images, arm, AUGMENT, CPU).train
+    return Counter((row.source.partition("/")[0], row.label) for row in part.rows), part.rows
+
+
+@pytest.mark.parametrize("protocol", ["as_printed", "held_out"])
+@pytest.mark.parametrize("add", ["simple", "copies"])
+def test_a_dose_is_a_multiple_of_the_real_training_images_and_a_smaller_one_a_part_of_a_larger(add, protocol, tmp_path):
+    images = ImageSet.open(pooled_set(tmp_path, protocol, count=20, drawn=40))
+    added = {}
+    for dose in (0.25, 0.5, 1.0):
+        material = material_of(images, f"some: add={add} dose={dose}", AUGMENT, CPU)
+        parts = [material.train, material.judged["val"]] if protocol == "as_printed" else [material.train]
+        plain = material_of(images, "original", AUGMENT, CPU)
+        before = [plain.train, plain.judged["val"]] if protocol == "as_printed" else [plain.train]
+        every, real = (Counter(row.label for part in several for row in part.rows) for several in (parts, before))
+        assert every - real == {label: round(dose * count) for label, count in real.items()}
+        added[dose] = Counter(row for row in material.train.rows) - Counter(plain.train.rows)
+    assert added[0.25] < added[0.5] < added[1.0]
+
+
+def test_a_dose_takes_the_first_images_drawn(pools):
+    _, rows = rows_of(pools["held_out"], "some: add=simple dose=0.25")
+    for label in CLASSES:
+        drawn = [row for row in pools["held_out"].rows if row.source == f"simple/{label}"]
+        chosen = [row for row in rows if row.source == f"simple/{label}"]
+        assert 0 < len(chosen) < len(drawn) and chosen == drawn[: len(chosen)]
+
+
+def test_as_printed_a_random_share_of_a_dose_validates(tmp_path):
+    images = ImageSet.open(pooled_set(tmp_path, "as_printed", count=40, drawn=60))
+    material = material_of(images, "some: add=simple dose=1.0", AUGMENT, CPU)
+    assert 0 < sources(material.judged["val"])["simple"] < sources(material.train)["simple"]
+
+
+def test_alone_no_real_image_trains_and_every_one_that_judged_still_does(pools):
+    for protocol in ("as_printed", "held_out"):
+        material = material_of(pools[protocol], "alone: add=simple use=alone", AUGMENT, CPU)
+        pooled = material_of(pools[protocol], "simple_gan", AUGMENT, CPU)
+        assert set(sources(material.train)) == {"simple"}
+        assert material.judged["val"].rows == pooled.judged["val"].rows
+        assert material.ancestors <= pooled.ancestors and material.ancestors
+        assert material.original_images == pooled.original_images
+
+
+def test_more_images_than_were_drawn_are_refused_with_what_would_give_them(pools):
+    real = material_of(pools["held_out"], "original", AUGMENT, CPU).original_images // len(CLASSES)
+    match = rf"arm many wants \d+ simple images of normal \(dose 3\), and {DRAWN} were drawn; raise images_per_class to"
+    assert 3 * real > DRAWN
+    with pytest.raises(ConfigError, match=match):
+        material_of(pools["held_out"], "many: add=simple dose=3", AUGMENT, CPU)
+
+
+def test_a_dose_of_no_image_is_refused(pools):
+    with pytest.raises(ConfigError, match=r"arm few: a dose of 0\.001 of \d+ real images of normal is no image"):
+        material_of(pools["held_out"], "few: add=simple dose=0.001", AUGMENT, CPU)
+
+
+def test_another_title_or_control_leaves_the_material_as_it_is(pools):
+    one, other = (
+        material_of(pools["held_out"], f"half: add=simple dose=0.5{more}", AUGMENT, CPU)
+        for more in ("", " title=Half against=original")
+    )
+    assert one.digest == other.digest != material_of(pools["held_out"], "simple_gan", AUGMENT, CPU).digest

@@ -7,14 +7,14 @@ import pytest
 from builders import real_set
 from cuts import begun, contents
 
-from syntrial.config import GanConfig
+from syntrial.generators.settings import DcganConfig
 from syntrial.store.buckets import make_buckets
 from syntrial.store.transfer import open_store
 from syntrial.train_generator import train_generator
 from syntrial.training.checkpoint import Checkpoints
 
 STUDIES = [0, 0, 0, 0, 0, 1, 2, 3, 4, 5]  # the seed of each: five do the same work, five their own
-CONFIG = GanConfig(width=4, latent=8, batch=8, epochs=16, ema_half_life=50, collapse_below=0)
+CONFIG = DcganConfig(width=4, latent=8, batch=8, epochs=16, ema_half_life=50, collapse_below=0)
 STEPS = 40  # 16 passes over 20 images, 8 at a time
 
 

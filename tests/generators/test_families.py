@@ -1,4 +1,4 @@
-"""The players, and what they want."""
+"""What every family of generators does, what the players of a GAN want, and how they learn."""
 
 import copy
 import math
@@ -7,40 +7,65 @@ import numpy as np
 import pytest
 import torch
 
-from syntrial.config import GanConfig
-from syntrial.generators import GANS, LOSSES, gradient_penalty
-from syntrial.train_generator import begin, diversity, is_due, noise, update
+from syntrial.generators.dcgan import Discriminator, Generator
+from syntrial.generators.losses import LOSSES, gradient_penalty
+from syntrial.generators.seam import learner_of
+from syntrial.generators.settings import ARCHITECTURES, DcganConfig
+from syntrial.train_generator import begin, diversity, is_due
 
 CPU = torch.device("cpu")
 TINY = {"width": 4, "latent": 8, "batch": 8}
 
 
+@pytest.fixture(params=ARCHITECTURES)
+def family(request):
+    """The settings of each family, small."""
+    settings = {name: value for name, value in TINY.items() if name in ARCHITECTURES[request.param].model_fields}
+    return ARCHITECTURES[request.param].of(settings)
+
+
 @pytest.mark.parametrize("side", [32, 64, 128, 256])
 @pytest.mark.parametrize("classes", [0, 3])
-@pytest.mark.parametrize("name", GANS)
-def test_every_architecture_draws_and_judges_every_side(name, side, classes):
-    generator, discriminator = GANS[name].build(side, classes, GanConfig(**TINY))
-    label = torch.tensor([0, 1])
-    images = generator(torch.randn(2, 8), label)
+def test_every_family_draws_every_side(family, side, classes):
+    images = begin(side, classes, family, "test", CPU).draw(torch.tensor([0, classes - 1 if classes else 0]))
     assert images.shape == (2, 1, side, side)
     assert images.min() >= -1 and images.max() <= 1
-    assert discriminator(images, label).shape == (2,)
 
 
-@pytest.mark.parametrize("name", GANS)
-def test_a_conditional_player_heeds_the_class(name):
-    generator, discriminator = GANS[name].build(32, 2, GanConfig(**TINY))
+def test_a_familys_settings_name_it_and_what_learns_with_them(family):
+    assert ARCHITECTURES[family.architecture] is type(family)
+    assert type(begin(32, 0, family, "test", CPU)) is learner_of(family)
+
+
+def test_a_family_charts_its_readings_and_reads_as_many_numbers_as_it_names(family):
+    learner, real = begin(32, 0, family, "test", CPU), torch.rand(8, 1, 32, 32) * 2 - 1
+    numbers = learner.step([(real, torch.zeros(8, dtype=torch.int64))] * family.batches_per_step, 0)
+    assert len(learner.read(numbers)) == len(learner.readings)
+    assert {name for names in learner.charts.values() for name in names} == {*learner.readings}
+
+
+def test_a_family_that_is_built_from_its_parts_draws_as_it_did(family):
+    learner, label = begin(32, 2, family, "test", CPU), torch.tensor([0, 1, 1])
+    learner.step([(torch.rand(8, 1, 32, 32), torch.ones(8, dtype=torch.int64))] * family.batches_per_step, 0)
+    again = learner_of(family).begin(32, 2, family, CPU, learner.parts())
+    for one in (learner, again):
+        torch.manual_seed(0)
+        one.drawn = one.draw(label)
+    assert torch.equal(learner.drawn, again.drawn)
+
+
+def test_the_players_of_a_conditional_gan_heed_the_class():
     latent, images = torch.randn(1, 8).repeat(2, 1), torch.rand(1, 1, 32, 32).repeat(2, 1, 1, 1)
     label = torch.tensor([0, 1])
-    one, other = generator.eval()(latent, label)
+    one, other = Generator(32, 4, 8, 2).eval()(latent, label)
     assert not torch.equal(one, other)
-    first, second = discriminator.eval()(images, label)
+    first, second = Discriminator(32, 4, "batch", 2).eval()(images, label)
     assert first != second
 
 
 @pytest.mark.parametrize("normalisation", ["batch", "spectral", "none"])
 def test_normalisation_is_what_it_is_called(normalisation):
-    _, discriminator = GANS["dcgan"].build(32, 0, GanConfig(**TINY, normalisation=normalisation))
+    discriminator = Discriminator(32, 4, normalisation)
     kinds = {type(layer).__name__ for layer in discriminator.modules()}
     assert ("BatchNorm2d" in kinds) == (normalisation == "batch")
     assert ("_SpectralNorm" in kinds) == (normalisation == "spectral")
@@ -50,7 +75,7 @@ def test_weights_begin_the_same_under_spectral_normalisation_and_without():
     found = []
     for normalisation in ("spectral", "none"):
         torch.manual_seed(0)
-        _, discriminator = GANS["dcgan"].build(32, 2, GanConfig(**TINY, normalisation=normalisation))
+        discriminator = Discriminator(32, 4, normalisation, 2)
         found.append([weight.detach() for weight in discriminator.parameters() if weight.dim() > 1])
     normed, plain = (sorted(weights, key=torch.Tensor.numel) for weights in found)
     assert all(torch.equal(one, other) for one, other in zip(normed, plain, strict=True))
@@ -101,12 +126,13 @@ def test_the_gradient_penalty_is_the_squared_distance_of_the_slope_from_one(slop
     ids=str,
 )
 def test_both_players_move_and_nothing_becomes_infinite(settings):
-    config = GanConfig(**TINY, **settings)
-    players = begin(32, 0, config, "test", CPU)
+    config = DcganConfig(**TINY, **settings)
+    learner = begin(32, 0, config, "test", CPU)
+    players = learner.changes
     before = [weight.clone() for net in (players.generator, players.discriminator) for weight in net.parameters()]
     real = torch.rand(8, 1, 32, 32) * 2 - 1
     for _ in range(2):
-        numbers = update(players, [(real, torch.zeros(8, dtype=torch.int64))] * config.discriminator_steps, config)
+        numbers = learner.step([(real, torch.zeros(8, dtype=torch.int64))] * config.discriminator_steps, 0)
     after = [weight for net in (players.generator, players.discriminator) for weight in net.parameters()]
     assert torch.isfinite(numbers).all()
     still = [one for one, other in zip(before, after, strict=True) if torch.equal(one, other)]
@@ -121,11 +147,12 @@ def test_both_players_move_and_nothing_becomes_infinite(settings):
 def test_an_old_weight_counts_half_after_the_half_life_which_is_at_most_a_share_of_the_images_shown(
     half_life, ramp_up, images_shown, batches
 ):
-    config = GanConfig(**TINY, ema_half_life=half_life, ema_ramp_up=ramp_up, discriminator_steps=batches)
-    players = begin(32, 0, config, "test", CPU)
+    config = DcganConfig(**TINY, ema_half_life=half_life, ema_ramp_up=ramp_up, discriminator_steps=batches)
+    learner = begin(32, 0, config, "test", CPU)
+    players = learner.changes
     before = [weight.clone() for weight in players.average.parameters()]
     real = [(torch.rand(8, 1, 32, 32), torch.zeros(8, dtype=torch.int64))]
-    update(players, real * batches, config, images_shown)
+    learner.step(real * batches, images_shown)
     for old, new, kept in zip(before, players.generator.parameters(), players.average.parameters(), strict=True):
         torch.testing.assert_close(kept, (old + new) / 2)
 
@@ -139,21 +166,23 @@ def test_what_happens_some_times_in_a_training_happens_as_often_and_after_the_la
 
 
 def test_without_a_half_life_the_newest_weights_are_kept():
-    config = GanConfig(**TINY, ema_half_life=0)
-    players = begin(32, 0, config, "test", CPU)
-    update(players, [(torch.rand(8, 1, 32, 32), torch.zeros(8, dtype=torch.int64))], config)
+    config = DcganConfig(**TINY, ema_half_life=0)
+    learner = begin(32, 0, config, "test", CPU)
+    players = learner.changes
+    learner.step([(torch.rand(8, 1, 32, 32), torch.zeros(8, dtype=torch.int64))], 0)
     for new, kept in zip(players.generator.parameters(), players.average.parameters(), strict=True):
         torch.testing.assert_close(kept, new)
 
 
 def test_the_discriminators_gradients_are_those_of_its_own_loss():
-    config = GanConfig(**TINY)
-    players, real = begin(32, 0, config, "test", CPU), torch.rand(8, 1, 32, 32)
-    label, own = torch.zeros(8, dtype=torch.int64), copy.deepcopy(players)
+    config = DcganConfig(**TINY)
+    learner, real = begin(32, 0, config, "test", CPU), torch.rand(8, 1, 32, 32)
+    players, label = learner.changes, torch.zeros(8, dtype=torch.int64)
+    own = copy.deepcopy(players)
     torch.manual_seed(0)
-    update(players, [(real, label)], config)
+    learner.step([(real, label)], 0)
     torch.manual_seed(0)
-    fake = own.generator(noise(real, config), label).detach()
+    fake = own.generator(learner.noise(label), label).detach()
     loss = LOSSES[config.loss].discriminator(own.discriminator(real, label), own.discriminator(fake, label))
     loss.backward()
     for alone, found in zip(own.discriminator.parameters(), players.discriminator.parameters(), strict=True):
@@ -161,10 +190,10 @@ def test_the_discriminators_gradients_are_those_of_its_own_loss():
 
 
 def test_the_discriminator_learns_to_tell_noise_from_stripes():
-    config = GanConfig(**TINY)
-    players = begin(32, 0, config, "test", CPU)
+    config = DcganConfig(**TINY)
+    learner = begin(32, 0, config, "test", CPU)
     stripes = torch.sin(torch.arange(32.0)).expand(8, 1, 32, 32).contiguous()
-    told = [update(players, [(stripes, torch.zeros(8, dtype=torch.int64))], config)[2:].tolist() for _ in range(30)]
+    told = [learner.step([(stripes, torch.zeros(8, dtype=torch.int64))], 0)[2:].tolist() for _ in range(30)]
     assert told[-1][0] > 0.6 > 0.4 > told[-1][1]
 
 

@@ -7,8 +7,19 @@ from types import SimpleNamespace
 import pytest
 from builders import pooled_set, real_set
 
-from syntrial.config import AugmentConfig, CnnConfig, GanConfig
-from syntrial.reporting.dashboard import classifier_page, generator_page, images_page, show, show_classification
+from syntrial.classifiers.settings import CnnConfig
+from syntrial.config import AugmentConfig
+from syntrial.generators.settings import DcganConfig
+from syntrial.judging.metrics import roc_points
+from syntrial.reporting.dashboard import (
+    classifier_numbers,
+    classifier_page,
+    generator_page,
+    images_page,
+    show,
+    show_classification,
+)
+from syntrial.reporting.outcomes import Outcome
 from syntrial.train_classifier import train_classifier
 from syntrial.train_generator import train_generator
 
@@ -18,7 +29,7 @@ def made(tmp_path_factory):
     """A generator, and classifiers under both protocols."""
     folder = tmp_path_factory.mktemp("made")
     real = real_set(folder / "real")
-    config = GanConfig(epochs=1, width=4, latent=8, batch=8, collapse_below=0)
+    config = DcganConfig(epochs=1, width=4, latent=8, batch=8, collapse_below=0)
     train_generator(real, folder / "generator", kind="faces", label="normal", config=config)
     for protocol in ("as_printed", "held_out"):
         pooled = pooled_set(folder / protocol, protocol)
@@ -55,9 +66,20 @@ def test_what_is_shown_lies_on_the_disk_as_well(tmp_path, made):
 def test_the_roc_curve_is_of_the_part_that_judges(protocol, part, made, tmp_path):
     shown = artifact(tmp_path)
     show_classification(shown, made / f"{protocol} scores")
-    scores = json.loads((made / f"{protocol} scores" / "scores.json").read_text())
-    assert [row["row"] for row in shown.metadata["confusionMatrix"]["rows"]] == scores["confusion"][part]
-    assert [point["recall"] for point in shown.metadata["confidenceMetrics"]] == scores["roc"][part]["tpr"]
+    first, second = Outcome.open(made / f"{protocol} scores").predictions[part]
+    rows = [row["row"] for row in shown.metadata["confusionMatrix"]["rows"]]
+    assert [sum(row) for row in rows] == [2 * int((first.label == k).sum()) for k in (0, 1)]
+    _, recall, _ = roc_points((first.prob + second.prob)[:, 1] / 2, first.label == 1)
+    assert [point["recall"] for point in shown.metadata["confidenceMetrics"]] == recall.tolist()
+
+
+def test_the_numbers_of_an_arm_are_the_means_over_its_seeds(made):
+    numbers, outcome = classifier_numbers(made / "held_out scores"), Outcome.open(made / "held_out scores")
+    for part in ("val", "test"):
+        one, other = outcome.scores(part)
+        assert {f"{part}_{name}": (one[name] + other[name]) / 2 for name in one}.items() <= numbers.items()
+    learning = ("accuracy", "loss", "running_accuracy", "running_loss")
+    assert {f"train_{name}" for name in learning} <= set(numbers)
 
 
 def test_a_roc_curve_holds_nothing_that_json_lacks(made, tmp_path):

@@ -1,15 +1,12 @@
-"""The classifiers; a plain dict is the registry."""
+"""A plain convolutional network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 
-from syntrial.config import CnnConfig
+from syntrial.classifiers.settings import CnnConfig
 
-BLOCKS = 4  # the side is halved as often
-SMALLEST = 2**BLOCKS  # px
+BLOCKS = 4  # the side is halved as often, so it needs 16 px
 
 
 class Cnn(nn.Module):
@@ -35,6 +32,3 @@ class Cnn(nn.Module):
     def forward(self, images_N1SS: Tensor) -> Tensor:
         logits: Tensor = self.head(self.features(images_N1SS).mean(dim=(2, 3)))
         return logits
-
-
-CNNS: dict[str, Callable[[int, CnnConfig], nn.Module]] = {"cnn": Cnn}

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from syntrial.arms import ARMS, Arm
+from syntrial.arms import COPIES, PRESETS, REFERENCE, Recipe, recipe_of
 from syntrial.config import AugmentConfig
 from syntrial.errors import ConfigError, DataError
 from syntrial.imageset import REAL, ImageSet, Row, refuse_leaks
@@ -46,7 +46,7 @@ class Part:
 class Material:
     """What one arm trains and is judged on."""
 
-    arm: str
+    arm: str  # its name
     protocol: str
     digest: str  # of all of it
     side: int
@@ -57,6 +57,7 @@ class Material:
     original_images: int  # that the arm `original` trains on
     validation: dict[str, int]
     ancestors: set[tuple[str, str]]  # (sha256, group) of the real images it trains on, those of its generators included
+    recipe: Recipe = PRESETS[REFERENCE]
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -66,21 +67,19 @@ class Material:
 
 
 def material_of(whole: ImageSet, arm: str, augmentation: AugmentConfig, device: torch.device) -> Material:
-    """The rows of the pooled (or divided) set that make up an arm.
+    """The rows of the pooled (or divided) set that make up an arm, given as syntrial.arms.recipe_of reads it.
 
     Raises:
-        ConfigError: an unknown arm.
+        ConfigError: an arm that cannot be read, or a dose of none or of more images than were drawn.
         DataError: the set is not divided, or has no images of the generators the arm needs.
         LeakError: something that is judged has trained; as printed this holds for the external images only, because
             judging on what trained is what that protocol does.
     """
-    if arm not in ARMS:
-        raise ConfigError(f"there is no arm {arm!r}; there are {', '.join(ARMS)}")
+    name, recipe = recipe_of(arm)
     protocol = whole.about.get("division", {}).get("protocol")
     if protocol is None:
         raise DataError(f"{whole.folder} is not divided into parts; the verbs split and pool do that")
-    recipe = ARMS[arm]
-    used = _rows_of(whole, recipe, protocol, augmentation.copies)
+    used = _rows_of(whole, name, recipe, protocol, augmentation.copies)
     positions = {part: [i for i, split in used if split == part] for part in ("train", *PARTS)}
     refuse_leaks(
         whole,
@@ -88,40 +87,77 @@ def material_of(whole: ImageSet, arm: str, augmentation: AugmentConfig, device: 
         [i for part in PARTS if protocol == "held_out" or part == "external" for i in positions[part]],
     )
     parts = {part: _part(whole, chosen) for part, chosen in positions.items() if chosen or part in ("train", "val")}
-    if recipe.conventional == "instead":
+    if recipe.augment == "instead":
         parts["train"] = _augmented(parts["train"], augmentation, "train", device)
         if protocol == "as_printed":  # the paper's D2 is augmented as a whole, and then validated on a share of itself
             parts["val"] = _augmented(parts["val"], augmentation, "val", device)
     return Material(
-        arm=arm,
+        arm=name,
+        recipe=recipe,
         protocol=protocol,
-        digest=f"{whole.digest} {arm} {augmentation.model_dump() if recipe.conventional else ''}",
+        digest=f"{whole.digest} {recipe.computes} {augmentation.model_dump() if recipe.augment else ''}",
         side=whole.side,
         classes=whole.classes,
         train=parts.pop("train"),
         judged=parts,
-        online=augmentation if recipe.conventional == "online" else None,
+        online=augmentation if recipe.augment == "online" else None,
         original_images=len(whole.where(source=REAL, split="train")),
         validation=_validation(whole, used),
         ancestors=whole.ancestors(positions["train"]),
     )
 
 
-def _rows_of(whole: ImageSet, recipe: Arm, protocol: str, copies: int) -> list[tuple[int, str]]:
+def _rows_of(whole: ImageSet, name: str, recipe: Recipe, protocol: str, copies: int) -> list[tuple[int, str]]:
     """(position, part) of each row an arm uses; a row may be used several times."""
-    used = [(i, row.split) for i, row in enumerate(whole.rows) if row.source == REAL and row.split]
-    if recipe.conventional == "instead":
+    idle = ("", "train") if recipe.use == "alone" else ("",)  # the parts whose real images the arm leaves out
+    used = [(i, row.split) for i, row in enumerate(whole.rows) if row.source == REAL and row.split not in idle]
+    if recipe.augment == "instead":
         used += _further_copies(whole, protocol, copies)
-    if recipe.generator:
-        drawn = [(i, row.split) for i, row in enumerate(whole.rows) if row.source.startswith(f"{recipe.generator}/")]
-        if not drawn:
-            raise DataError(
-                f"{whole.folder} has no images of a {recipe.generator} generator, which {recipe.title} needs"
-            )
-        used += drawn
-    if recipe.duplicates:
-        used += _duplicates(whole, protocol)
+    if recipe.add == COPIES:
+        used += _duplicates(whole, name, recipe, protocol)
+    elif recipe.add:
+        used += _drawn(whole, name, recipe, protocol)
     return used
+
+
+def _drawn(whole: ImageSet, name: str, recipe: Recipe, protocol: str) -> list[tuple[int, str]]:
+    """The images of a generator, in the order of the set; with a dose the first ones of each class, so that a smaller
+    dose is a part of a larger one.
+    """
+    drawn = [(i, row.split) for i, row in enumerate(whole.rows) if row.source.startswith(f"{recipe.generator}/")]
+    if not drawn:
+        raise DataError(f"{whole.folder} has no images of a {recipe.generator} generator, which {recipe.title} needs")
+    if recipe.dose is None:
+        return drawn
+    left = {label: _dosed(whole, name, recipe.dose, label, protocol) for label in whole.classes}
+    found = Counter(whole.rows[i].label for i, _ in drawn)
+    for label, wanted in left.items():
+        if wanted > found[label]:
+            raise ConfigError(
+                f"arm {name} wants {wanted} {recipe.generator} images of {label} (dose {recipe.dose:g}), and "
+                f"{found[label]} were drawn; raise images_per_class to {wanted} at least, or lower the dose"
+            )
+    chosen = []
+    for i, split in drawn:
+        left[whole.rows[i].label] -= 1
+        if left[whole.rows[i].label] >= 0:
+            chosen.append((i, split))
+    return chosen
+
+
+def _dosed(whole: ImageSet, name: str, dose: float, label: str, protocol: str) -> int:
+    """How many images of a class are `dose` times the real ones that learning may use (as printed a share of both
+    validates).
+    """
+    real = len(_learning(whole, label, protocol))
+    if not round(dose * real):
+        raise ConfigError(f"arm {name}: a dose of {dose:g} of {real} real images of {label} is no image; raise it")
+    return round(dose * real)
+
+
+def _learning(whole: ImageSet, label: str, protocol: str) -> list[int]:
+    copied, _ = _copied(whole, protocol)
+    return [i for i in whole.where(label=label, source=REAL) if whole.rows[i].split in copied]
 
 
 def _further_copies(whole: ImageSet, protocol: str, copies: int) -> list[tuple[int, str]]:
@@ -143,19 +179,21 @@ def _copied(whole: ImageSet, protocol: str) -> tuple[tuple[str, ...], float]:
     return (("train", "val") if validating else ("train",)), validating
 
 
-def _duplicates(whole: ImageSet, protocol: str) -> list[tuple[int, str]]:
-    """As many copies of real images as one kind of generator added, class by class (without generators: a copy of
-    each).
+def _duplicates(whole: ImageSet, name: str, recipe: Recipe, protocol: str) -> list[tuple[int, str]]:
+    """Copies of real images, class by class: as many as the dose says; without one as many as one kind of generator
+    added (without generators: a copy of each).
 
     Held out only training images are copied, for training. As printed any image is, and a random share of the copies
     validates, just as generated images do under that protocol.
     """
-    copied, validating = _copied(whole, protocol)
+    _, validating = _copied(whole, protocol)
     used: list[tuple[int, str]] = []
     for label in whole.classes:
-        real = [i for i in whole.where(label=label, source=REAL) if whole.rows[i].split in copied]
+        real = _learning(whole, label, protocol)
         kinds = Counter(row.source.partition("/")[0] for row in whole.rows if row.label == label and row.source != REAL)
-        for number, i in zip(range(max(kinds.values(), default=len(real))), _laps(whole, real), strict=False):
+        drawn = max(kinds.values(), default=len(real))
+        wanted = drawn if recipe.dose is None else _dosed(whole, name, recipe.dose, label, protocol)
+        for number, i in zip(range(wanted), _laps(whole, real), strict=False):
             used.append((i, "val" if uniform_for("duplicates", label, number) < validating else "train"))
     return used
 

@@ -1,20 +1,21 @@
-"""A trained generator on disk: weights as safetensors, what it is, and which real images it has seen."""
+"""A trained generator on disk: its parts as safetensors, what it is, and which real images it has seen."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
 
-from syntrial.config import GanConfig
 from syntrial.errors import ConfigError, DataError
-from syntrial.generators import GANS
+from syntrial.generators.seam import Learner, Parts, learner_of
+from syntrial.generators.settings import GeneratorConfig, generator_config
 from syntrial.imageset import Lineage, read_lineage, write_lineage
 from syntrial.store import atomic
 
@@ -22,23 +23,21 @@ ALL = "*"  # in place of a class: one conditional generator of all classes
 
 
 @dataclass(frozen=True)
-class Generator:
-    """A folder: generator.safetensors (the averaged weights), discriminator.safetensors, about.json, lineage.csv,
-    curves, pictures.
-    """
+class TrainedGenerator:
+    """A folder: a file PART.safetensors for each of its parts, about.json, lineage.csv, curves.csv, samples.png."""
 
     folder: Path
     about: dict[str, Any]
     ancestors: set[tuple[str, str]]  # (sha256, group) of the real images it has seen, those of its start included
 
     @classmethod
-    def open(cls, folder: str | Path) -> Generator:
+    def open(cls, folder: str | Path) -> TrainedGenerator:
         """Raises DataError when the folder is no trained generator, or not a whole one."""
         folder = Path(folder)
         try:
             about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
             ancestors = read_lineage(folder / "lineage.csv")[about["name"]]
-            unchanged = about["digest"] == _digest(folder)
+            unchanged = about["digest"] == _digest(folder, about["parts"])
         except FileNotFoundError as error:
             raise DataError(f"{folder} is not a trained generator: it lacks {Path(error.filename).name}") from None
         except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
@@ -48,74 +47,61 @@ class Generator:
         return cls(folder, about, ancestors)
 
     @staticmethod
-    def write(
-        draft: Path, about: dict[str, Any], generator: nn.Module, discriminator: nn.Module, lineage: Lineage
-    ) -> None:
-        """Fills a draft folder, about.json last, with the digest of both networks' weights and what they have seen."""
-        for part, network in (("generator", generator), ("discriminator", discriminator)):
-            content = save({name: value.contiguous().cpu() for name, value in network.state_dict().items()})
+    def write(draft: Path, about: dict[str, Any], parts: Parts, lineage: Lineage) -> None:
+        """Fills a draft folder, about.json last, with the digest of all weights and of what they have seen."""
+        for part, weights in parts.items():
+            content = save({name: value.contiguous().cpu() for name, value in weights.items()})
             (draft / f"{part}.safetensors").write_bytes(content)
         write_lineage(draft / "lineage.csv", lineage)
-        atomic.write_json(draft / "about.json", {**about, "digest": _digest(draft)})
+        names = list(parts)
+        atomic.write_json(draft / "about.json", {**about, "parts": names, "digest": _digest(draft, names)})
 
     @property
     def digest(self) -> str:
-        """Hash of the weights of both networks and of what they have seen."""
+        """Hash of all weights and of what they have seen."""
         return str(self.about["digest"])
 
     @property
-    def config(self) -> GanConfig:
-        """What it was trained with."""
-        return GanConfig.of(self.about["config"])
+    def config(self) -> GeneratorConfig:
+        """What it was trained with. Raises ConfigError where its architecture is not known here."""
+        return generator_config(self.about["config"])
 
-    def network(self) -> nn.Module:
+    @property
+    def classes(self) -> int:
+        """That it tells apart; 0 where it knows one only."""
+        return len(self.about["classes"]) if self.about["label"] == ALL else 0
+
+    def parts(self) -> Parts:
+        """Its weights."""
+        return {part: load_file(self.folder / f"{part}.safetensors") for part in self.about["parts"]}
+
+    def learner(self, device: torch.device) -> Learner:
         """The generator, ready to draw."""
-        classes = len(self.about["classes"]) if self.about["label"] == ALL else 0
-        network, _ = GANS[self.config.architecture].build(self.about["side"], classes, self.config)
-        self.load_into(network, "generator")
-        return network.requires_grad_(False).eval()
+        config = self.config
+        return learner_of(config).begin(self.about["side"], self.classes, config, device, self.parts())
 
-    def load_into(self, network: nn.Module, part: str) -> None:
-        """Puts the weights of `part` ("generator" or "discriminator") into a network.
-
-        A conditional network that continues an unconditional one keeps its own weights where only it has any.
+    def continued(self, side: int, classes: int, config: GeneratorConfig, device: torch.device) -> Learner:
+        """A learner that goes on from this one.
 
         Raises:
-            ConfigError: the networks differ in shape.
+            ConfigError: they differ in side, or in a setting that must be the same.
         """
-        weights = load_file(self.folder / f"{part}.safetensors")
-        own, classes = network.state_dict(), getattr(network, "classes", 0)
-        for name, value in weights.items():
-            if name not in own or not _fits(value, own[name], classes):
-                raise ConfigError(
-                    f"{self.about['name']} ({self.about['side']} px, width {self.config.width}) cannot be "
-                    f"continued here: its {part} "
-                    f"differs at {name}; side, width, latent and normalisation must be the same"
-                )
-            own[name] = _widened(value, own[name])
-        network.load_state_dict(own)
+        theirs, names = self.config, config.shared_with_start
+        refused = f"{self.about['name']} cannot be continued here: "
+        must = f"side, {', '.join(names[:-1])}{' and ' if names[1:] else ''}{names[-1]} must be the same"
+        pairs = [("side", self.about["side"], side)]
+        pairs += [(name, getattr(theirs, name, None), getattr(config, name)) for name in names]
+        for name, there, here in pairs:
+            if there != here:
+                raise ConfigError(f"{refused}its {name} is {there} and here it is {here}; {must}")
+        try:
+            return learner_of(config).begin(side, classes, config, device, self.parts())
+        except ConfigError as error:
+            raise ConfigError(f"{refused}{error}; {must}") from None
 
 
-def _digest(folder: Path) -> str:
+def _digest(folder: Path, parts: Iterable[str]) -> str:
     hasher = hashlib.sha256()
-    for name in ("generator.safetensors", "discriminator.safetensors", "lineage.csv"):
+    for name in (*(f"{part}.safetensors" for part in parts), "lineage.csv"):
         hasher.update((folder / name).read_bytes())
     return hasher.hexdigest()
-
-
-def _fits(value: Tensor, own: Tensor, classes: int) -> bool:
-    """Whether the shapes are the same, or `own` has one row more for each class."""
-    if value.shape == own.shape:
-        return True
-    return 0 < value.dim() == own.dim() and value.shape[1:] == own.shape[1:] and len(own) - len(value) == classes
-
-
-def _widened(value: Tensor, own: Tensor) -> Tensor:
-    """`value` where it covers `own`, whose further rows (the classes a conditional generator is told) stay as they
-    are.
-    """
-    if value.shape == own.shape:
-        return value
-    own = own.clone()
-    own[: len(value)] = value
-    return own

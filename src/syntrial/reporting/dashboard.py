@@ -25,12 +25,6 @@ CSS = (
     "h2{font-size:1rem;margin:1.4rem 0 .3rem}img{max-width:100%;image-rendering:pixelated}"
     "svg{max-width:100%;height:auto}p{color:#57606a;max-width:46rem}"
 )
-GAN_CHARTS = {
-    "Losses": ("loss_d", "loss_g"),
-    "What the discriminator says of real and of drawn images": ("d_real", "d_fake"),
-    "Lengths of the gradients": ("gradient_d", "gradient_g"),
-    "How much drawn images differ, as a multiple of real ones": ("diversity",),
-}
 CNN_CHARTS = {
     "Accuracy": ("running_accuracy", "train_accuracy", "val_accuracy"),
     "Loss": ("running_loss", "train_loss", "val_loss"),
@@ -58,6 +52,13 @@ def report_pages(report: str | Path, page: str | Path, summary: str | Path) -> N
     shutil.copyfile(Path(report) / "summary.md", summary)
 
 
+def show_classifier(scores: str | Path, page: str | Path, classification: Shown, metrics: Shown) -> None:
+    """All that the dashboard shows of an arm's classifiers: a page, the curve and matrix, and the numbers."""
+    classifier_page(scores, page)
+    show_classification(classification, scores)
+    show(metrics, classifier_numbers(scores))
+
+
 def show_classification(artifact: Shown, scores: str | Path) -> None:
     """The ROC curve of the mean over seeds and the confusion matrix summed over them, of the part that judges: test
     patients where there are some, else the part that validates.
@@ -65,19 +66,34 @@ def show_classification(artifact: Shown, scores: str | Path) -> None:
     Args:
         scores: what train_classifier wrote.
     """
-    found, about = _json(Path(scores) / "scores.json"), _json(Path(scores) / "about.json")
-    part = "test" if "test" in found["roc"] else "val"
-    roc = found["roc"][part]
-    points = zip(roc["fpr"], roc["tpr"], roc["threshold"], strict=True)
+    import numpy as np  # both here: most boxes show no classification
+
+    from syntrial.reporting.outcomes import Outcome
+
+    outcome = Outcome.open(scores)
+    part = "test" if "test" in outcome.predictions else "val"
+    points = zip(*outcome.roc(part), strict=True)
     artifact.metadata["confidenceMetrics"] = [
-        {"falsePositiveRate": fpr, "recall": tpr, "confidenceThreshold": min(threshold, 1.0)}  # the first is infinite
+        {"falsePositiveRate": float(fpr), "recall": float(tpr), "confidenceThreshold": min(float(threshold), 1.0)}
         for fpr, tpr, threshold in points
     ]
     artifact.metadata["confusionMatrix"] = {
-        "annotationSpecs": [{"displayName": label} for label in about["classes"]],
-        "rows": [{"row": row} for row in found["confusion"][part]],
+        "annotationSpecs": [{"displayName": label} for label in outcome.about["classes"]],
+        "rows": [{"row": row} for row in np.sum(outcome.confusion(part), axis=0).tolist()],
     }
     atomic.write_json(Path(artifact.path), artifact.metadata)
+
+
+def classifier_numbers(scores: str | Path) -> dict[str, float]:
+    """The means over seeds of what an arm's classifiers scored, by names such as test_auroc, val_accuracy and
+    train_loss.
+
+    Args:
+        scores: what train_classifier wrote.
+    """
+    from syntrial.reporting.outcomes import Outcome
+
+    return Outcome.open(scores).means()
 
 
 def images_page(images: str | Path, path: str | Path) -> None:
@@ -89,14 +105,18 @@ def images_page(images: str | Path, path: str | Path) -> None:
 
 
 def generator_page(generator: str | Path, path: str | Path) -> None:
-    """Pictures of the same latents over time and the curves of a trained generator. `path`: the HTML file to write."""
+    """Pictures at moments of the training and the curves of a trained generator, charted as it declares.
+
+    Args:
+        path: the HTML file to write.
+    """
     folder = Path(generator)
     about, rows = _json(folder / "about.json"), _table(folder / "curves.csv")
     told = (
         f"{about['real_images']:,} real images, {about['images_shown']:,} shown, {about['steps']:,} steps. "
-        "Pictures: the same latents in each row, the earliest on top. Curves: by images shown."
+        "Pictures: the same images in each row, the earliest on top. Curves: by images shown."
     )
-    charts = "".join(_chart(title, _lines(rows, "images_shown", names)) for title, names in GAN_CHARTS.items())
+    charts = "".join(_chart(title, _lines(rows, "images_shown", names)) for title, names in about["charts"].items())
     _write(path, f"generator {about['name']}", told, _picture(folder / "samples.png") + charts)
 
 

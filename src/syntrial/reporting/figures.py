@@ -20,12 +20,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from syntrial.arms import ARMS
 from syntrial.imageset import REAL, ImageSet
 from syntrial.judging.metrics import Floats, roc_points
 from syntrial.judging.verdict import LOWER_IS_BETTER, NAMES
 from syntrial.reporting.outcomes import Outcome
 from syntrial.reporting.page import Picture
+from syntrial.reporting.paper import PAPER_ROWS
 from syntrial.reporting.results import JUDGING, TITLES, Results, judged
 
 FIRST_CURVE = {
@@ -92,7 +92,7 @@ def curve(folder: Path, number: int, arm: str, kind: str, outcomes: dict[str, di
     Args:
         kind: accuracy or loss.
     """
-    title = ARMS[arm].title
+    title = outcomes["held_out"][arm].recipe.title
     with _figure(folder / f"figure-{number:02d}.png", (WIDTH, 5.6), rows=len(outcomes)) as axes:
         for ax, (protocol, arms) in zip(axes, outcomes.items(), strict=True):
             _learning(ax, arms[arm], kind)
@@ -132,7 +132,7 @@ def comparison(folder: Path, results: Results) -> Picture:
                 capsize=2,
                 label=name,
             )
-        _arm_names(ax, arms)
+        _arm_names(ax, results, arms)
         ax.set(xlabel="accuracy (whiskers: standard deviation over seeds)")
         _legend_below(ax, ncols=1)
     return Picture(
@@ -163,7 +163,7 @@ def differences(folder: Path, results: Results) -> Picture:
             )
             ax.plot([verdict["low"], verdict["high"]], [-row, -row], color=colour, lw=2, zorder=2)
             ax.plot(verdict["difference"], -row, mark, color=colour, ms=8, zorder=3)
-        _arm_names(ax, list(entries), with_control=results)
+        _arm_names(ax, results, list(entries), controls=True)
         ax.set(
             xlabel=f"difference in {name} ({better} is better)\ngrey bar: effects found less than four times in five"
         )
@@ -181,7 +181,7 @@ def roc(folder: Path, held_out: dict[str, Outcome], part: str) -> Picture:
         lines = lines_of(held_out)
         for arm, outcome in held_out.items():
             colour, dashes = lines[arm]
-            ax.plot(GRID, mean_roc(outcome, part), dashes, color=colour, lw=1.8, label=ARMS[arm].title)
+            ax.plot(GRID, mean_roc(outcome, part), dashes, color=colour, lw=1.8, label=outcome.recipe.title)
         ax.set(
             xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1), ylim=(0, 1.01), aspect="equal"
         )
@@ -214,18 +214,18 @@ def mean_roc(outcome: Outcome, part: str) -> Floats:
 
 
 def samples(folder: Path, images: ImageSet) -> Iterator[Picture]:
-    """For each class a strip of real images and one for each kind of generator: the first by hash, nobody's choice."""
+    """For each class a strip of real images and one for each generator: the first by hash, nobody's choice."""
     cell = CELL if len(images.classes) <= MANY_CLASSES else CELL // 2
+    kinds = [REAL, *dict.fromkeys(row.source.split("/")[0] for row in images.rows if row.source != REAL)]
     for k, label in enumerate(images.classes):
-        for kind, told in (("real", "real"), ("simple", "simple GAN"), ("transfer", "transfer GAN")):
+        for kind in kinds:
             rows = [(row.sha256, i) for i, row in enumerate(images.rows) if row.label == label and row.split == "train"]
-            chosen = [
-                i for _, i in sorted(rows) if images.rows[i].source.split("/")[0] == (REAL if kind == "real" else kind)
-            ]
+            chosen = [i for _, i in sorted(rows) if images.rows[i].source.split("/")[0] == kind]
             if chosen:
                 path = folder / f"samples-{k}-{_slug(label)}-{kind}.png"
                 _strip(images, chosen[:SAMPLES], cell).save(path, optimize=True)
-                yield Picture(path, f"{label}: {told}", f"{len(chosen[:SAMPLES])} {told} images of class {label}")
+                told = "real" if kind == REAL else f"drawn by {kind}"
+                yield Picture(path, f"{label}: {told}", f"{len(chosen[:SAMPLES])} images of class {label}, {told}")
 
 
 def _strip(images: ImageSet, positions: list[int], cell: int) -> Image.Image:
@@ -264,7 +264,7 @@ def _learning(ax: Axes, outcome: Outcome, kind: str) -> None:
 
 
 def _paper_marks(ax: Axes, arm: str, kind: str) -> None:
-    paper = ARMS[arm].paper
+    paper = PAPER_ROWS.get(arm)
     if paper is None:
         return
     for part, colour, name in (("train", BLUE, "paper's last, training"), ("val", RED, "paper's last, validation")):
@@ -281,15 +281,16 @@ def _paper_marks(ax: Axes, arm: str, kind: str) -> None:
         )
 
 
-def _arm_names(ax: Axes, arms: list[str], with_control: Results | None = None) -> None:
+def _arm_names(ax: Axes, results: Results, arms: list[str], controls: bool = False) -> None:
     """Names above their rows rather than beside them: a phone has no room beside."""
+    known = results["protocols"]["held_out"]
     for row, arm in enumerate(arms):
-        control = with_control["protocols"]["held_out"][arm]["control"] if with_control else ""
-        against = f" vs {ARMS[control].title}" if control else ""
+        control = known[arm]["control"] if controls else ""
+        against = f" vs {known[control]['title']}" if control else ""
         ax.text(
             0,
             -row + 0.22,
-            f"{ARMS[arm].title}{against}",
+            f"{known[arm]['title']}{against}",
             transform=ax.get_yaxis_transform(),
             va="bottom",
             fontsize=9,
@@ -300,7 +301,7 @@ def _arm_names(ax: Axes, arms: list[str], with_control: Results | None = None) -
 
 
 def _paper_accuracy(arm: str) -> tuple[float, float] | None:
-    paper = ARMS[arm].paper
+    paper = PAPER_ROWS.get(arm)
     return (paper.val_accuracy, 0.0) if paper else None
 
 

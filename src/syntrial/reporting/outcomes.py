@@ -1,4 +1,4 @@
-"""What the classifiers of one arm scored: the one reader of folders of scores, which refuses what cannot be compared.
+"""What the classifiers of one arm scored: the one reader of their predictions, which refuses what cannot be compared.
 
 Shapes: S seeds, E epochs, N images, K classes.
 """
@@ -16,13 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from syntrial.arms import ARMS
+from syntrial.arms import Recipe
 from syntrial.config import StudyConfig
 from syntrial.errors import DataError, DegenerateError, LeakError
 from syntrial.imageset import REAL, ImageSet
-from syntrial.judging.metrics import Floats, Ints, scores
+from syntrial.judging.metrics import Floats, Ints, confusion_matrix, roc_points, scores
 
 Texts = NDArray[np.str_]
+
+PARTS = ("val", "test", "external")  # that classifiers are judged on
+LEARNING = ("running_accuracy", "running_loss", "train_accuracy", "train_loss")  # columns of the curves
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,19 @@ class Outcome:
                 predictions=_predictions(folder / "predictions.csv", seeds, list(about["classes"])),
             )
         except FileNotFoundError as error:
-            raise DataError(f"{folder} is not a folder of scores: it lacks {Path(error.filename).name}") from None
+            raise DataError(f"{folder} is not a folder of predictions: it lacks {Path(error.filename).name}") from None
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise DataError(f"{folder} is not a whole folder of scores: {error}") from None
+            raise DataError(f"{folder} is not a whole folder of predictions: {error}") from None
 
     @property
     def arm(self) -> str:
-        """Key of syntrial.arms.ARMS."""
+        """Its name in the study."""
         return str(self.about["arm"])
+
+    @property
+    def recipe(self) -> Recipe:
+        """What it was trained on."""
+        return Recipe(**self.about["recipe"])
 
     @property
     def protocol(self) -> str:
@@ -99,6 +107,28 @@ class Outcome:
         except DegenerateError as error:
             raise DegenerateError(f"{self.name}, {part}: {error}") from None
 
+    def means(self) -> dict[str, float]:
+        """The means over seeds: the last training figures (train_loss, train_running_loss, ...), then each part's."""
+        columns = {name: f"train_{name.removeprefix('train_')}" for name in LEARNING}
+        found = {name: float(np.mean(self.curves[column][:, -1])) for column, name in columns.items()}
+        for part in PARTS:
+            by_seed = self.scores(part)
+            for name in by_seed[0] if by_seed else ():
+                found[f"{part}_{name}"] = float(np.mean([seen[name] for seen in by_seed]))
+        return found
+
+    def confusion(self, part: str) -> list[Ints]:
+        """Of each seed, how many images of each true class (row) were called each class (column)."""
+        return [confusion_matrix(seen.prob, seen.label) for seen in self.predictions[part]]
+
+    def roc(self, part: str) -> tuple[Floats, Floats, Floats]:
+        """False positive rates, true positive rates and thresholds of the mean probability over seeds of the last
+        class, the one to detect.
+        """
+        prob_SNK, label_N, _ = self.stacked(part)
+        mean_NK = prob_SNK.mean(axis=0)
+        return roc_points(mean_NK[:, -1], label_N == mean_NK.shape[1] - 1)
+
     def stacked(self, part: str) -> tuple[Floats, Ints, Texts]:
         """Probabilities of all seeds (S, N, K), labels (N,) and patients (N,).
 
@@ -114,7 +144,7 @@ class Outcome:
 
 
 def gathered(outcomes: list[Outcome], protocol: str, arms: list[str], seeds: list[int]) -> dict[str, Outcome]:
-    """The outcomes by arm, D1 to D4 first.
+    """The outcomes by arm, in the order of `arms`.
 
     Raises:
         DegenerateError: another protocol, an arm missing or given twice, or other seeds than the study's.
@@ -133,7 +163,7 @@ def gathered(outcomes: list[Outcome], protocol: str, arms: list[str], seeds: lis
             raise DegenerateError(f"{protocol}: arm {arm} is missing; the study compares {', '.join(arms)}")
         if arm not in arms:
             raise DegenerateError(f"{protocol}: arm {arm} is no arm of the study, which has {', '.join(arms)}")
-    return {arm: found[arm] for arm in ARMS if arm in found}
+    return {arm: found[arm] for arm in arms}
 
 
 def refuse_unequal(held_out: dict[str, Outcome], images: ImageSet) -> None:
@@ -186,6 +216,7 @@ def refuse_other_settings(study: StudyConfig, outcome: Outcome, side: int) -> No
     _as_said(f"{outcome.name}:", made, {**said, "side": side})
     _as_said(f"{outcome.name}: classifier.", outcome.about["config"], said["classifier"])
     _as_said(f"{outcome.name}: conventional.", outcome.about["conventional"], said["conventional"])
+    _as_said(f"{outcome.name}:", outcome.recipe.computes, study.recipes[outcome.arm].computes)
 
 
 def _as_said(whose: str, made: dict[str, Any], said: dict[str, Any]) -> None:

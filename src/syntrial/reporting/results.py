@@ -16,18 +16,19 @@ from typing import Any
 import numpy as np
 import PIL
 
-from syntrial.arms import ARMS, control_of
-from syntrial.config import ReportConfig, StudyConfig, settings_of
+from syntrial.arms import control_of
+from syntrial.config import ReportConfig, StudyConfig
 from syntrial.errors import DegenerateError
 from syntrial.imageset import REAL, ImageSet
-from syntrial.judging.metrics import Floats, Ints, confusion_matrix, resample_groups, weighted_accuracy, weighted_auroc
+from syntrial.judging.metrics import Floats, Ints, resample_groups, weighted_accuracy, weighted_auroc
 from syntrial.judging.verdict import Verdict, judge
-from syntrial.reporting.outcomes import Outcome, Predictions, Texts
+from syntrial.reporting.outcomes import LEARNING, Outcome, Predictions, Texts
+from syntrial.reporting.paper import PAPER_ROWS
+from syntrial.settings import settings_of
 
 TITLES = {"as_printed": "as printed", "held_out": "held out"}
 PROTOCOLS = tuple(TITLES)
 JUDGING = ("test", "external")  # parts that a held-out arm is judged on
-LEARNING = ("running_accuracy", "running_loss", "train_accuracy", "train_loss")  # columns of the curves
 INTERVALS = {"accuracy": weighted_accuracy, "auroc": weighted_auroc}
 INGESTED = (
     "name",
@@ -74,14 +75,14 @@ def results_of(
     }
     for arm, verdict in verdicts_of(study, outcomes["held_out"]).items():
         control = protocols["held_out"][arm]["control"]
-        sentence = verdict.sentence(ARMS[arm].title, ARMS[control].title)
+        sentence = verdict.sentence(study.recipes[arm].title, study.recipes[control].title)
         protocols["held_out"][arm]["verdict"] = {**asdict(verdict), "sentence": sentence}
     data = {protocol: data_of(pooled) for protocol, pooled in images.items()}
     results: Results = {
         "study": study.name,
         "classes": study.classes,
         "side": study.side,
-        "arms": [arm for arm in ARMS if arm in study.arms],
+        "arms": list(study.recipes),
         "seeds": sorted(study.seeds),
         "metric": study.report.metric,
         "confidence": study.report.confidence,
@@ -98,7 +99,7 @@ def results_of(
 
 
 def entries(results: Results, protocol: str) -> dict[str, dict[str, Any]]:
-    """What is known of each arm, D1 to D4 first; JSON keeps no order of its own."""
+    """What is known of each arm, in the order of the study; JSON keeps no order of its own."""
     return {arm: results["protocols"][protocol][arm] for arm in results["arms"]}
 
 
@@ -134,8 +135,8 @@ def spread_of(values: list[float]) -> dict[str, Any]:
 
 def verdicts_of(study: StudyConfig, held_out: dict[str, Outcome]) -> dict[str, Verdict]:
     """For each arm with a control, in the order of the study, the answer on the test images."""
-    controls = {arm: control_of(arm, study.arms) for arm in study.arms}
-    compared = [arm for arm in study.arms if controls[arm]]
+    controls = {arm: control_of(arm, study.recipes) for arm in study.recipes}
+    compared = [arm for arm in controls if controls[arm]]
     return {
         arm: _judged(held_out[arm], held_out[controls[arm]], study.report, comparisons=len(compared))
         for arm in compared
@@ -207,12 +208,12 @@ def warnings_of(results: Results) -> list[str]:
 
 
 def _arm(outcome: Outcome, study: StudyConfig) -> dict[str, Any]:
-    arm, about = ARMS[outcome.arm], outcome.about
+    about, paper = outcome.about, PAPER_ROWS.get(outcome.arm)
     parts = [part for part in JUDGING if part in outcome.predictions and outcome.protocol == "held_out"]
     return {
-        "title": arm.title,
-        "paper": asdict(arm.paper) if arm.paper else None,
-        "control": control_of(outcome.arm, study.arms),
+        "title": study.recipes[outcome.arm].title,
+        "paper": asdict(paper) if paper else None,
+        "control": control_of(outcome.arm, study.recipes),
         **{name: about.get(name) for name in ("epochs", "steps", "parameters", "train_images", "counts", "machine")},
         "validation": _validation(outcome),
         "numbers": _numbers(outcome),
@@ -270,8 +271,7 @@ def _interval(
 
 def _confusion(outcome: Outcome, part: str) -> list[list[float]]:
     """Mean over seeds of how many images of each true class (row) were called each class (column)."""
-    tables = [confusion_matrix(seen.prob, seen.label) for seen in outcome.predictions[part]]
-    return [[float(cell) for cell in row] for row in np.mean(tables, axis=0)]
+    return [[float(cell) for cell in row] for row in np.mean(outcome.confusion(part), axis=0)]
 
 
 def _calls_all_alike(seen: Predictions) -> bool:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from syntrial.arms import ARMS
-from syntrial.config import StudyConfig, settings_of
+from syntrial.config import StudyConfig
 from syntrial.judging.verdict import NAMES
 from syntrial.reporting import sentences, table
 from syntrial.reporting.page import (
@@ -22,6 +21,7 @@ from syntrial.reporting.page import (
     row_html,
 )
 from syntrial.reporting.results import PROTOCOLS, TITLES, Results, entries, judged
+from syntrial.settings import settings_of
 
 SIGNS = {"helped": "▲", "no evidence": "●", "hurt": "▼"}
 PARTS = ("train", "val", "test", "external", "left out")
@@ -96,7 +96,7 @@ def _reference_card(results: Results) -> str:
 
 def _card(results: Results, arm: str) -> str:
     entry = results["protocols"]["held_out"][arm]
-    verdict, against = entry["verdict"], ARMS[entry["control"]].title
+    verdict, against = entry["verdict"], results["protocols"]["held_out"][entry["control"]]["title"]
     texts = [f"{verdict['sentence']}.", sentences.as_printed(results, arm)]
     answer = verdict["answer"]
     return _card_html(
@@ -214,7 +214,7 @@ def _data(results: Results) -> str:
         for protocol, facts in results["data"].items()
         for name in facts["generators"]
     ]
-    header = ["generator", "real images", "shown", "started from", "drawn", "D(real)", "D(fake)", "diversity"]
+    header = ["generator", "real images", "shown", "started from", "drawn", "last readings", "diversity"]
     parts.append(
         grid(
             "Generators (diversity: how much drawn images differ from one another, as a share of what real ones do)",
@@ -252,17 +252,16 @@ def _counted(count: dict[str, int]) -> str:
 
 def _generator_row(protocol: str, name: str, facts: dict[str, Any]) -> list[str]:
     about = facts["generators"][name]
-    final = about.get("final", {})
-    readings = [about.get("diversity"), final.get("d_real"), final.get("d_fake")]
-    diversity, real, fake = ("" if value is None else f"{value:.2f}" for value in readings)
+    known = ("step", "images_shown", "diversity")
+    readings = {reading: value for reading, value in about.get("final", {}).items() if reading not in known}
+    diversity = f"{about['diversity']:.2f}" if "diversity" in about else ""
     counts = [str(about.get(key, "")) for key in ("real_images", "images_shown")]
     return [
         f"{name}, {TITLES[protocol]}",
         *counts,
         about.get("started_from") or "nothing",
         str(facts["synthetic"].get(name, 0)),
-        real,
-        fake,
+        ", ".join(f"{reading} {value:.2f}" for reading, value in readings.items()),
         diversity,
     ]
 
@@ -339,7 +338,7 @@ def _settings(study: StudyConfig) -> str:
         if head != section:
             rows.append(f'<tr class="section"><th scope="colgroup" colspan="5">{head}</th></tr>')
             section = head
-        rows.append(_setting_row(row, defaults[row["name"]]))
+        rows.append(_setting_row(row, defaults.get(row["name"], row["value"])))
     head = "".join(f'<th scope="col">{name}</th>' for name in SETTING)
     body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
     fixed = grid(

@@ -9,9 +9,9 @@ from pipelines.bench.command import Figure, _spans
 from pipelines.bench.turns import EnoughError, Turns
 
 ROWS = [
-    "GAN: images/s to the bare loop",
-    "GAN with DiffAugment: images/s to the bare loop",
-    "GAN: checkpoints, share of the time",
+    "generator: images/s to the bare loop",
+    "generator with DiffAugment: images/s to the bare loop",
+    "generator: checkpoints, share of the time",
     "CNN: images/s to the bare loop, within epochs",
     "CNN: evaluation",
     "CNN, augmented on the fly: images/s to the bare loop, within epochs",

@@ -18,7 +18,7 @@ PLACE = ROOT / "k8s" / "place.yaml"
 URIS = {"data": "minio://syntrial/data/xrays.zip", "faces": "minio://syntrial/data/faces.zip", "external": ""}
 SMOKE = ROOT / "studies" / "smoke.yaml"
 COUNTS = Counts({"normal": 100, "pneumonia": 100}, faces=50)
-NETWORKS = Networks(generator=900, discriminator=600, classifier=300, gan_flops=9e9, cnn_flops=3e9)
+NETWORKS = Networks(generator=1500, checkpoint=5400, classifier=300, gan_flops=9e9, cnn_flops=3e9)
 ENDLESS = Gpus(tflops=1e9, step_ms=1e-9)  # GPUs on which only starting takes time
 
 
@@ -72,7 +72,7 @@ def test_bytes_grow_with_images_and_with_weights():
     real = COUNTS.total * study.side**2
     assert more_up - up == (1 + 2 * 2) * real + COUNTS.faces * study.side**2 + 2 * COUNTS.total * 64**2
     assert more_down > down
-    heavy = replace(NETWORKS, generator=9_000)
+    heavy = replace(NETWORKS, generator=9_000, checkpoint=32_400)
     assert moved_bytes(tasks, known, heavy, ENDLESS)[0] > up
 
 
