@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipelines.graph import kinds_of
+from pipelines.graph import continuing, starts_of
 from syntrial.config import StudyConfig
 from syntrial.errors import ConfigError, DataError
 from syntrial.store import transfer
@@ -45,10 +45,10 @@ def uris_of(flags: argparse.Namespace, study: StudyConfig) -> dict[str, str]:
             "--data is empty; it says where the images are: a folder, archive, manifest, s3:// or minio://"
         )
     given = {name: getattr(flags, name) for name in ("data", "faces", "external")}
-    if "transfer" not in kinds_of(study):
+    if not starts_of(study):
         given["faces"] = ""
     elif not given["faces"]:
-        raise DataError("the arm transfer_gan starts from faces; --faces says where they are")
+        raise DataError(f"the arm {continuing(study)[0]} starts from faces; --faces says where they are")
     return {
         name: uri if not uri or transfer.is_remote(uri) else str(Path(place_of(uri).key).resolve())
         for name, uri in given.items()

@@ -64,6 +64,12 @@ def starts_of(study: StudyConfig) -> list[str]:
     return list(dict.fromkeys(filter(None, starts)))
 
 
+def continuing(study: StudyConfig) -> list[str]:
+    """The arms that add images of a generator which continues another."""
+    starts = {name: study.generators[name].start for name in kinds_of(study)}
+    return [arm for arm, recipe in study.recipes.items() if starts.get(recipe.generator)]
+
+
 def epochs_of(study: StudyConfig) -> dict[str, str]:
     """The parameters that are numbers of epochs, each with the setting that it turns."""
     names = [*starts_of(study), *kinds_of(study)]

@@ -11,9 +11,10 @@ from kfp import compiler
 from local_runs import ROOT, SHARES, SMOKE, TINY, environment, settings
 
 from pipelines.boxes import BOXES
-from pipelines.graph import arguments_of, graph, kinds_of
+from pipelines.graph import SETS, arguments_of, graph, kinds_of
 from pipelines.tasks import expanded
 from syntrial.config import StudyConfig, load_study
+from syntrial.errors import ConfigError
 
 SHAPES = {
     **{path.stem: (path, []) for path in sorted((ROOT / "studies").glob("*.yaml"))},
@@ -122,6 +123,26 @@ def test_a_changed_setting_reaches_the_boxes_of_its_section_only(change, redone,
     assert {after[title][0] for title in moved} == redone | {"settle"}
     if "simple" in change:
         assert not [title for title in moved if "transfer" in title or "faces" in title]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_generator_that_a_study_names_has_a_loop_and_epochs_of_its_own(tmp_path):
+    wide = "{width: 8, epochs: 3}"
+    study = load_study(SMOKE, [f"generators.wide={wide}", "arms=[original, {name: half, add: wide, dose: 0.5}]"])
+    arguments = arguments_of(study, data="d", faces="", external="")
+    assert arguments["wide_epochs"] == 3 and "simple_epochs" not in arguments
+    tasks = expanded(compiled(study, tmp_path / "graph.yaml"), arguments)
+    trained = [task.facts for task in tasks if task.box == "train_generator"]
+    assert {(one["kind"], one["label"]) for one in trained} == {("wide", "normal"), ("wide", "pneumonia")}
+    assert {(one["epochs"], one["settings"]["width"]) for one in trained} == {(3, 8)}
+
+
+def test_more_generators_than_pool_has_inputs_are_refused_in_one_sentence():
+    names = [f"own_{number}" for number in range(SETS + 1)]
+    arms = ", ".join(f"{{name: arm_{name}, add: {name}}}" for name in names)
+    study = load_study(SMOKE, [*(f"generators.{name}={{width: 4}}" for name in names), f"arms=[original, {arms}]"])
+    with pytest.raises(ConfigError, match=f"the arms need {SETS + 1} generators; one study can have {SETS}"):
+        graph(study)
 
 
 @pytest.mark.filterwarnings("ignore")
