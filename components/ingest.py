@@ -27,7 +27,6 @@ def ingest(
     from syntrial.reporting.dashboard import images_page, show
 
     config = IngestConfig.of(settings, **(instead or {}))
-    numbers = ingest(data, images.path, side=int(side), classes=classes, config=config, name=name)
+    show(metrics, ingest(data, images.path, side=int(side), classes=classes, config=config, name=name))
     refuse_changed(data, digest)
     images_page(images.path, page.path)
-    show(metrics, numbers)

@@ -13,14 +13,20 @@ def pool(
     settings: dict,
     images: Output[Dataset],
     metrics: Output[Metrics],
-    simple: Input[List[Dataset]] = None,  # noqa: UP006
-    transfer: Input[List[Dataset]] = None,  # noqa: UP006
+    drawn_1: Input[List[Dataset]] = None,  # noqa: UP006
+    drawn_2: Input[List[Dataset]] = None,  # noqa: UP006
+    drawn_3: Input[List[Dataset]] = None,  # noqa: UP006
+    drawn_4: Input[List[Dataset]] = None,  # noqa: UP006
+    drawn_5: Input[List[Dataset]] = None,  # noqa: UP006
+    drawn_6: Input[List[Dataset]] = None,  # noqa: UP006
+    drawn_7: Input[List[Dataset]] = None,  # noqa: UP006
+    drawn_8: Input[List[Dataset]] = None,  # noqa: UP006
 ):
-    """A study without one kind of generator leaves its list out."""
+    """A list for each generator of the study, in its order: the sets of its classes. An engine joins no two lists."""
     from syntrial.config import SplitConfig
     from syntrial.pool import pool
     from syntrial.reporting.dashboard import show
 
-    drawn = [one.path for one in [*(simple or []), *(transfer or [])]]
-    numbers = pool(real.path, drawn, images.path, config=SplitConfig.of(settings))
-    show(metrics, numbers)
+    lists = (drawn_1, drawn_2, drawn_3, drawn_4, drawn_5, drawn_6, drawn_7, drawn_8)
+    drawn = [one.path for sets in lists for one in sets or []]
+    show(metrics, pool(real.path, drawn, images.path, config=SplitConfig.of(settings)))

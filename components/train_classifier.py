@@ -21,17 +21,10 @@ def train_classifier(
     """One classifier a seed, the same seeds in every arm."""
     from syntrial.classifiers.settings import classifier_config
     from syntrial.config import AugmentConfig
-    from syntrial.reporting.dashboard import classifier_numbers, classifier_page, show, show_classification
+    from syntrial.reporting.dashboard import show_classifier
     from syntrial.train_classifier import train_classifier
 
-    train_classifier(
-        images.path,
-        scores.path,
-        arm=arm,
-        seeds=[int(seed) for seed in seeds],  # the engine makes floats of numbers in lists
-        config=classifier_config(settings, epochs=epochs),
-        augmentation=AugmentConfig.of(augmentation),
-    )
-    classifier_page(scores.path, page.path)
-    show_classification(classification, scores.path)
-    show(metrics, classifier_numbers(scores.path))
+    seeds = [int(seed) for seed in seeds]  # the engine makes floats of numbers in lists
+    config, changes = classifier_config(settings, epochs=epochs), AugmentConfig.of(augmentation)
+    train_classifier(images.path, scores.path, arm=arm, seeds=seeds, config=config, augmentation=changes)
+    show_classifier(scores.path, page.path, classification, metrics)

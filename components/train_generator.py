@@ -22,9 +22,7 @@ def train_generator(
     from syntrial.reporting.dashboard import generator_page, show
     from syntrial.train_generator import train_generator
 
-    config = generator_config(settings, epochs=epochs)
-    numbers = train_generator(
-        images.path, generator.path, kind=kind, label=label, config=config, start=start.path if start else ""
-    )
+    config, first = generator_config(settings, epochs=epochs), start.path if start else ""
+    numbers = train_generator(images.path, generator.path, kind=kind, label=label, config=config, start=first)
     generator_page(generator.path, page.path)
     show(metrics, numbers)

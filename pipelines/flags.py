@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pipelines.graph import kinds_of
+from pipelines.graph import continuing, starts_of
 from syntrial.config import StudyConfig
 from syntrial.errors import ConfigError, DataError
 from syntrial.store.uris import NOWHERE, Location
@@ -42,10 +42,10 @@ def locations_of(flags: argparse.Namespace, study: StudyConfig) -> dict[str, Loc
     if not flags.data:
         raise ConfigError("--data is empty; it names the images: a folder, archive, manifest, s3:// or minio://")
     locations = {name: Location.given(getattr(flags, name)) for name in ("data", "faces", "external")}
-    if "transfer" not in kinds_of(study):
+    if not starts_of(study):
         locations["faces"] = NOWHERE
     elif not locations["faces"]:
-        raise DataError("the arm transfer_gan starts from faces; name them with --faces")
+        raise DataError(f"the arm {continuing(study)[0]} starts from faces; name them with --faces")
     return {name: location.resolved() for name, location in locations.items()}
 
 

@@ -1,9 +1,12 @@
 """The graph: the only place that knows the order of the verbs.
 
-Its shape follows the study (which kinds of generators its arms need, whether sizes are compared); everything else is a
-parameter, so one compiled pipeline serves any classes, arms and numbers.
+Its shape and its settings follow the study; what a person turns in the dashboard for one run is a parameter of the
+pipeline, so one compiled study serves any data, classes, arms and numbers. Settings are constants of the boxes that
+depend on them, by section: changing one of them redoes those boxes only.
 """
 
+import inspect
+import re
 from collections.abc import Callable
 from typing import Any, List, NamedTuple  # noqa: UP035  kfp reads annotations as text
 
@@ -14,15 +17,32 @@ from components.digest import digest
 from components.ingest import ingest
 from components.pool import pool
 from components.report import report
+from components.settle import settle
 from components.split import split
 from components.synthesize import synthesize
 from components.train_classifier import train_classifier
 from components.train_generator import train_generator
-from syntrial.config import StudyConfig, parameters_of
+from pipelines.boxes import ALL
+from syntrial.config import StudyConfig
+from syntrial.errors import ConfigError
 from syntrial.reading.layouts import FACES
+from syntrial.split import PROTOCOLS
 
-ALL = "*"  # one conditional generator of all classes
 BESIDE = {"layout": "auto"}  # of faces and second test set: the study's layout is that of its images
+SETS = 8  # lists of generated images that pool takes
+
+# What a person turns for one run, next to the epochs of each generator: its type, and what it means.
+TURNED = {
+    "data": (str, "the images: a minio:// or s3:// URI of a folder or an archive."),
+    "faces": (str, "the images that a transfer starts from."),
+    "external": (str, "a second test set from another source, never trained on; may be empty."),
+    "classes": (list, "names of the classes, the one to be found last."),
+    "side": (int, "px; images become side x side."),
+    "arms": (list, "training sets to be compared."),
+    "seeds": (list, "one classifier is trained for each, the same in every arm."),
+    "images_per_class": (int, "images that each generator draws for a class."),
+}
+OF_A_TRIAL = {"classes": list, "arms": list, "seeds": list, "images_per_class": int}
 
 
 class Trial(NamedTuple):
@@ -33,28 +53,45 @@ class Trial(NamedTuple):
 
 
 def kinds_of(study: StudyConfig) -> list[str]:
-    """The kinds of generators the study's arms need."""
-    return [kind for kind in ("simple", "transfer") if any(r.generator == kind for r in study.recipes.values())]
+    """The study's generators that its arms need, in the study's order."""
+    needed = {recipe.generator for recipe in study.recipes.values()}
+    return [name for name in study.generators.by_name() if name in needed]
+
+
+def starts_of(study: StudyConfig) -> list[str]:
+    """The generators that others continue."""
+    starts = [study.generators[name].start for name in kinds_of(study)]
+    return list(dict.fromkeys(filter(None, starts)))
+
+
+def continuing(study: StudyConfig) -> list[str]:
+    """The arms that add images of a generator which continues another."""
+    starts = {name: study.generators[name].start for name in kinds_of(study)}
+    return [arm for arm, recipe in study.recipes.items() if starts.get(recipe.generator)]
+
+
+def epochs_of(study: StudyConfig) -> dict[str, str]:
+    """The parameters that are numbers of epochs, each with the setting that it turns."""
+    names = [*starts_of(study), *kinds_of(study)]
+    turned = {f"{re.sub(r'[^a-z0-9]+', '_', name.lower())}_epochs": f"generators.{name}.epochs" for name in names}
+    return {**turned, "classifier_epochs": "classifier.epochs"}
 
 
 def arguments_of(study: StudyConfig, *, data: str, faces: str, external: str) -> dict[str, Any]:
     """The pipeline's parameters for a study and its data."""
-    return {
-        "data": data,
-        "faces": faces,
-        "external": external,
-        **parameters_of(study),
-        **{
-            kind: [ALL] if getattr(study.generators, kind).conditional else study.classes
-            for kind in ("simple", "transfer")
-        },
-        "study": study.model_dump(mode="json"),
-    }
+    whole = study.model_dump(mode="json")
+    uris = {"data": data, "faces": faces, "external": external}
+    turned = {name: whole[name] for name in TURNED if name not in uris}
+    return {**uris, **turned, **{name: _section(whole, setting) for name, setting in epochs_of(study).items()}}
 
 
-def labels_of(study: StudyConfig, kind: str) -> list[str]:
-    """The classes that get a generator of their own; ALL for one conditional generator."""
-    return [ALL] if getattr(study.generators, kind).conditional else study.classes
+def constants_of(study: StudyConfig) -> dict[str, Any]:
+    """The study without what is a parameter, as JSON has it."""
+    whole = study.model_dump(mode="json")
+    for setting in epochs_of(study).values():
+        section, _, name = setting.rpartition(".")
+        del _section(whole, section)[name]
+    return {name: value for name, value in whole.items() if name not in TURNED}
 
 
 def nowhere(_: dsl.PipelineTask) -> None:
@@ -65,200 +102,194 @@ def graph(study: StudyConfig, place: Callable[[dsl.PipelineTask], None] = nowher
     """The pipeline whose shape fits the study. Its one output is the report.
 
     Args:
-        place: says of each box where it runs, and with what.
-    """
-    kinds, full_side = kinds_of(study), study.resize_check.full_side
+        place: tells each box where it runs, and with what.
 
-    def box(task: dsl.PipelineTask, title: str) -> Any:
+    Raises:
+        ConfigError: the arms need more than SETS generators.
+    """
+    if len(kinds_of(study)) > SETS:
+        raise ConfigError(f"the arms need {len(kinds_of(study))} generators; one study can have {SETS}")
+    return _Graph(study, place).whole()
+
+
+class _Graph:
+    """The boxes of a study, and the graph within the graph."""
+
+    def __init__(self, study: StudyConfig, place: Callable[[dsl.PipelineTask], None]) -> None:
+        self.study, self.place = study, place
+        self.settings = constants_of(study)
+        self.epochs = {setting: name for name, setting in epochs_of(study).items()}
+
+    def box(self, task: dsl.PipelineTask, title: str) -> Any:
         task.set_display_name(title)
-        place(task)
+        self.place(task)
         return task
 
-    def generated(kind: str, labels: Any, epochs: Any, settings: Any, count: Any, images: Any, **start: Any) -> Any:
-        """One loop over classes: train a generator of each and draw its images. Returns the drawn sets, collected."""
-        with dsl.ParallelFor(labels, name=f"{kind} generators") as label:
-            trained = train_generator(images=images, kind=kind, label=label, epochs=epochs, settings=settings, **start)
-            box(trained, f"train {kind} generator")
-            drawn = box(synthesize(generator=trained.outputs["generator"], count=count), "draw images")
-        return dsl.Collected(drawn.outputs["images"])
+    def whole(self) -> Any:
+        """From the raw files to the report."""
+        epochs = {name: (int, f"passes of {_learner(setting)}.") for setting, name in self.epochs.items()}
+        given, meaning = {**TURNED, **epochs}, "A controlled trial for synthetic training images"
+        trial = self.trial()
 
-    @dsl.pipeline(name="trial", description="One protocol: divide, train the generators, draw, pool, train the arms")
-    def trial(
-        images: Input[Dataset],
-        external: Input[Dataset],
-        protocol: str,
-        simple: list,
-        transfer: list,
-        arms: list,
-        seeds: list,
-        images_per_class: int,
-        simple_epochs: int,
-        transfer_epochs: int,
-        classifier_epochs: int,
-        split_settings: dict,
-        simple_gan: dict,
-        transfer_gan: dict,
-        conventional: dict,
-        classifier: dict,
-        faces_generator: Input[Model] = None,
-    ) -> Trial:
-        parts = split(images=images, external=external, protocol=protocol, settings=split_settings)
-        divided = box(parts, "divide").outputs["parts"]
-        drawn = {}
-        if "simple" in kinds:
-            drawn["simple"] = generated("simple", simple, simple_epochs, simple_gan, images_per_class, divided)
-        if "transfer" in kinds:
-            start = {"start": faces_generator}
-            drawn["transfer"] = generated(
-                "transfer", transfer, transfer_epochs, transfer_gan, images_per_class, divided, **start
-            )
-        pooled = box(pool(real=divided, settings=split_settings, **drawn), "pool")
-        with dsl.ParallelFor(arms, name="arms") as arm:
-            trained_arm = train_classifier(
-                images=pooled.outputs["images"],
-                arm=arm,
-                seeds=seeds,
-                epochs=classifier_epochs,
-                settings=classifier,
-                augmentation=conventional,
-            )
-            box(trained_arm, "train classifier")
-        return Trial(scores=dsl.Collected(trained_arm.outputs["scores"]), images=pooled.outputs["images"])
+        def build(turned: dict[str, Any]) -> Any:
+            changes = " ".join(f"{setting}={turned[name]}" for setting, name in self.epochs.items())
+            own = {name: turned[name] for name in TURNED if name not in ("data", "faces", "external")}
+            settled = self.box(settle(study=self.settings, epochs=changes, **own), "settle the study")
+            look = digest(data=turned["data"], faces=turned["faces"], external=turned["external"]).after(settled)
+            found = self.box(look, "look at the data")
+            found.set_caching_options(False)  # its result depends on what lies at the URIs, which no cache key holds
+            sets = self.sets(turned, found)
+            trials = {
+                protocol: trial(protocol=protocol, **self.of_a_trial(turned), **sets).set_display_name(_title(protocol))
+                for protocol in PROTOCOLS
+            }
+            scores = {protocol: made.outputs["scores"] for protocol, made in trials.items()}
+            images = {f"{protocol}_images": made.outputs["images"] for protocol, made in trials.items()}
+            done = report(study=settled.output, **scores, **images, **self.full_size(turned, found))
+            return self.box(done, "report").outputs["report"]
 
-    @dsl.pipeline(name="syntrial", description="A controlled trial for synthetic training images")
-    def whole(
-        data: str,
-        faces: str,
-        external: str,
-        classes: list,
-        side: int,
-        arms: list,
-        seeds: list,
-        images_per_class: int,
-        faces_epochs: int,
-        simple_epochs: int,
-        transfer_epochs: int,
-        classifier_epochs: int,
-        simple: list,
-        transfer: list,
-        ingest_settings: dict,
-        split_settings: dict,
-        faces_gan: dict,
-        simple_gan: dict,
-        transfer_gan: dict,
-        conventional: dict,
-        classifier: dict,
-        study: dict,
-    ) -> Dataset:
-        """A controlled trial for synthetic training images.
+        types = {name: type_ for name, (type_, _) in given.items()}
+        meanings = "\n".join(f"    {name}: {text}" for name, (_, text) in given.items())
+        return _pipeline("syntrial", f"{meaning}\n\nArgs:\n{meanings}", types, Dataset, build, meaning)
 
-        Args:
-            data: the images: a minio:// or s3:// URI of a folder or an archive.
-            faces: the images that the transfer starts from.
-            external: a second test set from another source, never trained on; may be empty.
-            classes: names of the classes, the one to be found last.
-            side: px; images become side x side.
-            arms: training sets to be compared.
-            seeds: one classifier is trained for each, the same in every arm.
-            images_per_class: images that each generator draws for a class.
-            faces_epochs: passes of the faces generator over its images.
-            simple_epochs: passes of each simple generator over its class.
-            transfer_epochs: passes of each transferred generator over its class.
-            classifier_epochs: passes of each classifier.
-            simple: classes that get a simple generator; ["*"] for one conditional generator of all.
-            transfer: classes that get a transferred generator; ["*"] for one conditional generator of all.
-            ingest_settings: the study's section ingest; its layout is that of the data alone.
-            split_settings: the study's section split.
-            faces_gan: the study's section generators.faces.
-            simple_gan: the study's section generators.simple.
-            transfer_gan: the study's section generators.transfer.
-            conventional: the study's section conventional.
-            classifier: the study's section classifier.
-            study: the whole study; where a parameter above says otherwise, the parameter holds.
-        """
-        found = box(digest(data=data, faces=faces, external=external), "look at the data")
-        found.set_caching_options(False)  # its result depends on what lies at the URIs, which no cache key holds
+    def of_a_trial(self, turned: dict[str, Any]) -> dict[str, Any]:
+        """The parameters that a trial has as well."""
+        return {name: turned[name] for name in self.trial_parameters()}
 
-        def images(uri: Any, name: str, wanted: Any, px: Any, title: str, digest_of: str, **instead: Any) -> Any:
-            """One set of images, ingested."""
-            taken = ingest(
-                data=uri,
-                digest=found.outputs[digest_of],
-                name=name,
-                side=px,
-                classes=wanted,
-                settings=ingest_settings,
-                **instead,
-            )
-            return box(taken, title).outputs["images"]
+    def trial_parameters(self) -> dict[str, type]:
+        within = [name for setting, name in self.epochs.items() if setting != f"generators.{FACES}.epochs"]
+        return {**OF_A_TRIAL, **dict.fromkeys(within, int)}
 
-        real = images(data, "images", classes, side, "ingest images", "data")
-        title = "ingest second test set"
-        second = images(external, "second test set", classes, side, title, "external", instead=BESIDE)
-        start = {}
-        if "transfer" in kinds:
-            people = images(faces, FACES, [FACES], side, "ingest faces", "faces", instead=BESIDE)
-            first = train_generator(images=people, kind="faces", label=FACES, epochs=faces_epochs, settings=faces_gan)
-            start["faces_generator"] = box(first, "train faces generator").outputs["generator"]
-        trials = {
-            protocol: trial(
-                images=real,
-                external=second,
-                protocol=protocol,
-                simple=simple,
-                transfer=transfer,
-                arms=arms,
-                seeds=seeds,
-                images_per_class=images_per_class,
-                simple_epochs=simple_epochs,
-                transfer_epochs=transfer_epochs,
-                classifier_epochs=classifier_epochs,
-                split_settings=split_settings,
-                simple_gan=simple_gan,
-                transfer_gan=transfer_gan,
-                conventional=conventional,
-                classifier=classifier,
-                **start,
-            ).set_display_name(protocol.replace("_", " "))
-            for protocol in ("as_printed", "held_out")
+    def sets(self, turned: dict[str, Any], found: Any) -> dict[str, Any]:
+        """What both trials begin with: images, second test set, and the generators that others continue."""
+        classes, side = turned["classes"], turned["side"]
+        sets = {
+            "images": self.images(turned["data"], "images", classes, side, "ingest images", found.outputs["data"]),
+            "external": self.images(
+                turned["external"],
+                "second test set",
+                classes,
+                side,
+                "ingest second test set",
+                found.outputs["external"],
+                instead=BESIDE,
+            ),
         }
-        full_size = {}
-        if full_side:
-            large = images(data, "images", classes, full_side, "ingest at full size", "data")
-            divided = split(images=large, protocol="held_out", settings=split_settings)
-            at_full_size = train_classifier(
-                images=box(divided, "divide at full size").outputs["parts"],
-                arm="original",
-                seeds=seeds,
-                epochs=classifier_epochs,
-                settings=classifier,
-                augmentation=conventional,
-            )
-            full_size["full_size"] = box(at_full_size, "train classifier at full size").outputs["scores"]
-        done = report(
-            study=study,
-            classes=classes,
-            side=side,
-            arms=arms,
-            seeds=seeds,
-            images_per_class=images_per_class,
-            faces_epochs=faces_epochs,
-            simple_epochs=simple_epochs,
-            transfer_epochs=transfer_epochs,
-            classifier_epochs=classifier_epochs,
-            ingest_settings=ingest_settings,
-            split_settings=split_settings,
-            faces_gan=faces_gan,
-            simple_gan=simple_gan,
-            transfer_gan=transfer_gan,
-            conventional=conventional,
-            classifier=classifier,
-            as_printed=trials["as_printed"].outputs["scores"],
-            held_out=trials["held_out"].outputs["scores"],
-            as_printed_images=trials["as_printed"].outputs["images"],
-            held_out_images=trials["held_out"].outputs["images"],
-            **full_size,
-        )
-        return box(done, "report").outputs["report"]
+        for name in starts_of(self.study):
+            uri, at = turned[name], found.outputs[name]
+            people = self.images(uri, name, [name], side, f"ingest {name}", at, instead=BESIDE)
+            sets[f"{name}_generator"] = self.generator(name, name, people, turned).outputs["generator"]
+        return sets
 
-    return whole
+    def images(self, uri: Any, name: str, classes: Any, side: Any, title: str, at: Any, **instead: Any) -> Any:
+        """One set of images, ingested."""
+        settings = self.settings["ingest"]
+        taken = ingest(data=uri, digest=at, name=name, side=side, classes=classes, settings=settings, **instead)
+        return self.box(taken, title).outputs["images"]
+
+    def generator(self, name: str, label: Any, images: Any, turned: dict[str, Any], **start: Any) -> Any:
+        """One generator, trained."""
+        settings = self.settings["generators"][name]
+        epochs = turned[self.epochs[f"generators.{name}.epochs"]]
+        trained = train_generator(images=images, kind=name, label=label, epochs=epochs, settings=settings, **start)
+        return self.box(trained, f"train {name} generator")
+
+    def trial(self) -> Any:
+        """One protocol: divide, train the generators, draw, pool, train the arms."""
+        starts = {f"{name}_generator": Input[Model] for name in starts_of(self.study)}
+        sets = {"images": Input[Dataset], "external": Input[Dataset], **starts}
+
+        def build(given: dict[str, Any]) -> Trial:
+            protocol, settings = given["protocol"], self.settings["split"]
+            parts = split(images=given["images"], external=given["external"], protocol=protocol, settings=settings)
+            divided = self.box(parts, "divide").outputs["parts"]
+            drawn = {
+                f"drawn_{number}": self.drawn(name, divided, given)
+                for number, name in enumerate(kinds_of(self.study), 1)
+            }
+            pooled = self.box(pool(real=divided, settings=settings, **drawn), "pool").outputs["images"]
+            with dsl.ParallelFor(given["arms"], name="arms") as arm:
+                trained = self.classifier(pooled, arm, given, "train classifier")
+            return Trial(scores=dsl.Collected(trained.outputs["scores"]), images=pooled)
+
+        types = {"protocol": str, **self.trial_parameters(), **sets}
+        return _pipeline("trial", _Graph.trial.__doc__ or "", types, Trial, build)
+
+    def drawn(self, name: str, images: Any, given: dict[str, Any]) -> Any:
+        """A loop over classes: train a generator of each and draw its images. Returns the drawn sets, collected."""
+        config = self.study.generators[name]
+        labels = [ALL] if config.conditional else given["classes"]
+        start = {"start": given[f"{config.start}_generator"]} if config.start else {}
+        with dsl.ParallelFor(labels, name=f"{name} generators") as label:
+            trained = self.generator(name, label, images, given, **start)
+            made = synthesize(generator=trained.outputs["generator"], count=given["images_per_class"])
+            self.box(made, "draw images")
+        return dsl.Collected(made.outputs["images"])
+
+    def classifier(self, images: Any, arm: Any, given: dict[str, Any], title: str) -> Any:
+        """One arm's classifiers, trained."""
+        trained = train_classifier(
+            images=images,
+            arm=arm,
+            seeds=given["seeds"],
+            epochs=given["classifier_epochs"],
+            settings=self.settings["classifier"],
+            augmentation=self.settings["conventional"],
+        )
+        return self.box(trained, title)
+
+    def full_size(self, turned: dict[str, Any], found: Any) -> dict[str, Any]:
+        """The resize check, where the study has one: the arm `original`, held out, on images at full size."""
+        side = self.study.resize_check.full_side
+        if not side:
+            return {}
+        at = found.outputs["data"]
+        large = self.images(turned["data"], "images", turned["classes"], side, "ingest at full size", at)
+        parts = split(images=large, protocol="held_out", settings=self.settings["split"])
+        divided = self.box(parts, "divide at full size").outputs["parts"]
+        trained = self.classifier(divided, "original", turned, "train classifier at full size")
+        return {"full_size": trained.outputs["scores"]}
+
+
+def _pipeline(
+    name: str,
+    says: str,
+    inputs: dict[str, Any],
+    returns: Any,
+    build: Callable[[dict[str, Any]], Any],
+    description: str | None = None,
+) -> Any:
+    """A pipeline whose inputs depend on the study: kfp reads them from the signature of a function.
+
+    Args:
+        says: the function's docstring, with the meaning of each input.
+        inputs: name -> type.
+        build: lays the boxes, with the inputs by name.
+    """
+
+    def laid(*channels: Any) -> Any:
+        return build(dict(zip(inputs, channels, strict=True)))
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(one, kind, annotation=type_) for one, type_ in inputs.items()]
+    laid.__signature__ = inspect.Signature(parameters, return_annotation=returns)  # type: ignore[attr-defined]
+    laid.__annotations__ = {**inputs, "return": returns}
+    laid.__doc__ = says
+    return dsl.pipeline(name=name, description=description or says)(laid)
+
+
+def _section(whole: dict[str, Any], name: str) -> Any:
+    """A section, or a setting, by its name in a study."""
+    value: Any = whole
+    for part in name.split("."):
+        value = value[part]
+    return value
+
+
+def _learner(setting: str) -> str:
+    *_, name, _ = setting.split(".")
+    return "each classifier" if name == "classifier" else f"each {name} generator over its images"
+
+
+def _title(protocol: str) -> str:
+    return protocol.replace("_", " ")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from syntrial.classifiers.settings import CnnConfig
-from syntrial.config import StudyConfig, load_study, parameters_of, turned
+from syntrial.config import StudyConfig, load_study
 from syntrial.errors import ConfigError
 from syntrial.generators.settings import DcganConfig
 from syntrial.settings import settings_of
@@ -212,25 +212,6 @@ def test_what_holds_for_transfers_only_may_stand_under_all():
     study = load_study(QUICK, ["generators.all.transfer_discriminator=false"])
     assert not study.generators.transfer.transfer_discriminator
     assert StudyConfig.of(study.model_dump(mode="json")) == study
-
-
-def test_what_is_turned_in_the_dashboard_ends_in_the_study():
-    study = load_study(QUICK)
-    before = parameters_of(study)
-    changes = {
-        "classes": ["sick", "well"],
-        "simple_epochs": 7.0,
-        "seeds": [4.0],
-        "arms": ["original"],
-        "classifier": {**before["classifier"], "lr": 0.5, "epochs": 1.0},
-        "split_settings": {**before["split_settings"], "seed": 77},
-    }
-    changed = turned(study.model_dump(mode="json"), before | changes)
-    assert changes["classifier"]["epochs"] == 1.0  # and what was given stays as it was
-    assert (changed.classes, changed.generators.simple.epochs, changed.seeds) == (["sick", "well"], 7, [4])
-    assert (changed.arms, changed.split.seed, changed.classifier.lr) == (["original"], 77, 0.5)
-    assert changed.classifier.epochs == study.classifier.epochs  # a number of its own overrules that in its section
-    assert turned(study.model_dump(mode="json"), before) == study
 
 
 @pytest.mark.parametrize("text", ["1e-3", "1E-3", "+.1e-2", "1.e-3", "0.001", "10e-4"])

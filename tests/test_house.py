@@ -36,7 +36,7 @@ BOXES = sorted(path.stem for path in (ROOT / "components").glob("[a-z]*.py"))
 # A verb's first line says so. Not every verb is a box.
 MODULES = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "src" / "syntrial").glob("*.py")}
 VERBS = sorted(name for name, text in MODULES.items() if text.startswith('"""Verb: '))
-LIGHT = ["digest", "ingest", "pool", "report", "split"]  # the verbs that run without torch
+LIGHT = ["digest", "ingest", "pool", "report", "settle", "split"]  # the verbs that run without torch
 
 # What no file may hold, and the files that may.
 FORBIDDEN = {

@@ -11,12 +11,12 @@ import hashlib
 import re
 from pathlib import Path
 
+from pipelines.boxes import BOXES
 from syntrial.errors import ConfigError
 from syntrial.identity import imports_of, sources
 
 REGISTRY = re.compile(r"(localhost|[a-zA-Z0-9_.-]+[.:][a-zA-Z0-9_.-]+)(/[a-z0-9._-]+)*")
 ROOT = Path(__file__).parents[2]
-TRAINS = frozenset({"train_generator", "synthesize", "train_classifier"})  # boxes that need torch
 COMMAND = "cli"  # no box: whatever else runs the command `syntrial` in the light image
 RECIPES = {  # files of images/ by image; a change in one of them makes another image
     "light": ("Dockerfile", "install", "light.lock", "kfp.lock"),
@@ -38,7 +38,7 @@ def image_of(box: str, registry: str, root: Path = ROOT) -> str:
     """The image a box runs in, under the tag that changes when the box's code or the image's recipe does.
 
     Args:
-        box: name of a file in components/, or COMMAND.
+        box: a key of BOXES, or COMMAND.
         registry: HOST[:PORT][/PATH].
         root: of a checkout.
     """
@@ -58,12 +58,11 @@ def names_of(image: str, registry: str, root: Path = ROOT) -> list[str]:
     """All names of an image: a key of RECIPES."""
     if image == "minio":
         return [minio_of(registry, root)]
-    boxes = [COMMAND, *sorted(path.stem for path in (root / "components").glob("[a-z]*.py"))]
-    return [image_of(box, registry, root) for box in boxes if _image(box) == image]
+    return [image_of(box, registry, root) for box in (COMMAND, *sorted(BOXES)) if _image(box) == image]
 
 
 def _image(box: str) -> str:
-    return "train" if box in TRAINS else "light"
+    return "train" if box != COMMAND and BOXES[box].torch else "light"
 
 
 def _whole(package: Path) -> bytes:

@@ -6,41 +6,24 @@ fast a GPU works through them is the place's word (gpus.tflops, gpus.step_ms), n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
-from pipelines.cluster.containers import TRAINS
+from pipelines.boxes import BOXES, WEIGHT_BYTES, Known, Networks
 from pipelines.cluster.place import Gpus
-from pipelines.cluster.workflow import value_of
 from pipelines.counts import Counts
-from pipelines.graph import kinds_of
-from pipelines.local.watch import Planned
-from pipelines.plan import PROTOCOLS, guessed, images_shown, planned
+from pipelines.tasks import Json, Task, expanded
 from syntrial.config import StudyConfig
 from syntrial.training.checkpoint import EVERY_S
 
 POD_S = 20.0  # a pod's way from asked for to learning, its image being there
-WEIGHT_BYTES = 4
-KEPT_BY_ADAM = 3  # a weight and its two moments
 
 
-@dataclass(frozen=True)
-class Networks:
-    """Of a study's size: numbers kept, and floating-point operations of a step for each image."""
-
-    generator: int  # on disk
-    checkpoint: int  # of a generator's training
-    classifier: int
-    gan_flops: float
-    cnn_flops: float
-
-
-def pods(spec: dict[str, Any], arguments: dict[str, Any]) -> int:
+def pods(spec: Json, arguments: Json) -> int:
     """Pods of a run without retries or cache: two for each box (its driver and itself), one for each graph within the
     graph, and one more for each turn of a loop.
     """
-    return 1 + _pods(spec, spec["root"]["dag"]["tasks"], arguments)
+    tasks = expanded(spec, arguments)
+    return 2 * len(tasks) + len({graph for task in tasks for graph in task.graphs})
 
 
 def measured(study: StudyConfig) -> Networks:
@@ -70,84 +53,45 @@ def _numbers(value: Any) -> int:
     return int(value.numel()) if hasattr(value, "numel") else 0
 
 
-def gpu_hours(study: StudyConfig, boxes: list[Planned], networks: Networks, gpus: Gpus) -> float:
-    """Of all training boxes; 0 where they run on CPUs."""
-    return gpus.count * sum(_gpu_s(study, box, networks, gpus) for box in boxes if box.box in TRAINS) / 3600
+def gpu_hours(tasks: list[Task], known: Known, networks: Networks, gpus: Gpus) -> float:
+    """Of all boxes that use one; 0 where they run on CPUs."""
+    return gpus.count * sum(_gpu_s(task, known, networks, gpus) for task in tasks if BOXES[task.box].torch) / 3600
 
 
-def moved_bytes(
-    study: StudyConfig, counts: Counts, boxes: list[Planned], networks: Networks, gpus: Gpus
-) -> tuple[int, int]:
+def moved_bytes(tasks: list[Task], known: Known, networks: Networks, gpus: Gpus) -> tuple[int, int]:
     """To and from the object store: what boxes hand on, and checkpoints."""
+    sent: dict[str, int] = {}
     up = down = 0
-    for sent, received in _artifacts(study, counts, networks):
-        up, down = up + sent, down + received
-    for box in boxes:
-        if box.box in ("train_generator", "train_classifier"):
-            numbers = networks.classifier * KEPT_BY_ADAM if box.box == "train_classifier" else networks.checkpoint
-            times = 1 + int(_gpu_s(study, box, networks, gpus) / EVERY_S)
-            up += times * numbers * WEIGHT_BYTES
+    for task in tasks:
+        box, received = BOXES[task.box], sum(sent[path] for path in task.needs)
+        sent[task.path] = box.sends(task.facts, known, networks, received)
+        up, down = up + sent[task.path], down + received
+        if box.kept:
+            times = 1 + int(_gpu_s(task, known, networks, gpus) / EVERY_S)
+            up += times * box.kept(networks) * WEIGHT_BYTES
     return up, down
 
 
-def _pods(spec: dict[str, Any], tasks: dict[str, Any], arguments: dict[str, Any]) -> int:
-    total = 0
-    for task in tasks.values():
-        component = spec["components"][task["componentRef"]["name"]]
-        if "dag" not in component:
-            total += 2
-            continue
-        given = {name: value_of(one, arguments) for name, one in task.get("inputs", {}).get("parameters", {}).items()}
-        inside = 1 + _pods(spec, component["dag"]["tasks"], given)
-        loop = task.get("parameterIterator")
-        total += 1 + inside * len(given[loop["items"]["inputParameter"]]) if loop else inside
-    return total
+def images_shown(tasks: list[Task], known: Known, box: str) -> int:
+    """Images that the boxes of a verb work through."""
+    return sum(BOXES[box].images(task.facts, known) for task in tasks if task.box == box)
 
 
-def _gpu_s(study: StudyConfig, box: Planned, networks: Networks, gpus: Gpus) -> float:
-    flops, batch = networks.gan_flops, study.generators.simple.batch
-    if box.box == "train_classifier":
-        larger = float(box.labels["kind"].removesuffix("px")) / study.side
-        flops, batch = networks.cnn_flops * larger**2, study.classifier.batch
-    if box.box == "synthesize":
-        flops = flops / 9  # a ninth: the generator's pass without the judge's, and without learning
-    return POD_S + max(box.units * flops / (gpus.tflops * 1e12), box.units / batch * gpus.step_ms / 1e3)
+def _gpu_s(task: Task, known: Known, networks: Networks, gpus: Gpus) -> float:
+    box = BOXES[task.box]
+    images, (flops, batch) = box.images(task.facts, known), box.step(task.facts, known, networks)
+    return POD_S + max(images * flops / (gpus.tflops * 1e12), images / batch * gpus.step_ms / 1e3)
 
 
-def _artifacts(study: StudyConfig, counts: Counts, networks: Networks) -> Iterator[tuple[int, int]]:
-    """Bytes that each box sends and receives."""
-    image, full = study.side**2, study.resize_check.full_side**2
-    real, kinds = (counts.total + counts.external) * image, kinds_of(study)
-    faces = counts.faces * image if "transfer" in kinds else 0
-    weights = networks.generator * WEIGHT_BYTES
-    classifiers = networks.classifier * WEIGHT_BYTES * len(study.seeds)
-    drawn = study.images_per_class * len(counts.classes) * image
-    yield real + faces, 0
-    yield (weights if faces else 0), faces
-    for _ in PROTOCOLS:
-        yield real, real
-        for kind in kinds:
-            learners = 1 if study.generators[kind].conditional else len(counts.classes)
-            yield learners * weights, learners * (real + (weights if kind == "transfer" else 0))
-            yield drawn, learners * weights
-        pooled = real + drawn * len(kinds)
-        yield pooled, pooled
-        yield classifiers * len(study.arms), pooled * len(study.arms)
-        yield 0, pooled + classifiers * len(study.arms)
-    if full:
-        large = counts.total * full
-        yield 2 * large + classifiers, 2 * large
-
-
-def told(study: StudyConfig, counts: Counts, spec: dict[str, Any], arguments: dict[str, Any], gpus: Gpus) -> list[str]:
+def told(study: StudyConfig, counts: Counts, spec: Json, arguments: Json, gpus: Gpus) -> list[str]:
     """The cost in sentences. Imports torch."""
-    networks, boxes = measured(study), planned(study, counts, guessed(study))
-    up, down = moved_bytes(study, counts, boxes, networks, gpus)
-    asked = gpu_hours(study, boxes, networks, gpus)
+    networks, known, tasks = measured(study), Known(study, counts), expanded(spec, arguments)
+    up, down = moved_bytes(tasks, known, networks, gpus)
+    asked = gpu_hours(tasks, known, networks, gpus)
     lines = [
-        f"{len(boxes)} boxes to watch in {pods(spec, arguments)} pods, retries and what the cache serves apart",
-        f"{images_shown(boxes, 'train_generator'):,} images shown to generators, "
-        f"{images_shown(boxes, 'train_classifier'):,} to classifiers",
+        f"{len(tasks)} boxes to watch in {pods(spec, arguments)} pods, retries and what the cache serves apart",
+        f"{images_shown(tasks, known, 'train_generator'):,} images shown to generators, "
+        f"{images_shown(tasks, known, 'train_classifier'):,} to classifiers",
         f"about {up / 1e9:,.2f} GB to the object store, checkpoints included, and {down / 1e9:,.2f} GB from it",
     ]
     if gpus.count:

@@ -12,16 +12,11 @@ from typing import Annotated, Literal, Self
 from kfp import dsl, kubernetes
 from pydantic import Field, model_validator
 
-from pipelines.cluster.containers import REGISTRY, TRAINS, image_of
+from pipelines.boxes import BOXES, Box
+from pipelines.cluster.containers import REGISTRY, image_of
 from syntrial.config import stated
 from syntrial.settings import Config, setting
 
-READS = {"digest", "ingest"}  # boxes that read what a person named, wherever it lies
-STORES = {
-    *READS,
-    "train_generator",
-    "train_classifier",
-}  # boxes that speak with the store themselves: data, checkpoints
 KEYS = {"accesskey": "MINIO_ACCESS_KEY", "secretkey": "MINIO_SECRET_KEY"}  # of the store's Secret -> environment
 SALT = {"salt": "SYNTRIAL_SALT"}  # an optional key of the same Secret: what DICOM's patients are hashed with
 S3 = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION")
@@ -182,11 +177,11 @@ def placed(place: Place) -> Callable[[dsl.PipelineTask], None]:
     """What the graph tells of each box: its image, what it may use, where it runs, and what it may read."""
 
     def put(task: dsl.PipelineTask) -> None:
-        box = str(task.component_spec.name).replace("-", "_")
-        trains = box in TRAINS
-        task.set_container_image(image_of(box, place.registry))
-        _allow(task, place.train if trains else place.light)
-        _on_nodes(task, place.gpus, uses_gpu=trains and place.gpus.count > 0)
+        name = str(task.component_spec.name).replace("-", "_")
+        box = BOXES[name]
+        task.set_container_image(image_of(name, place.registry))
+        _allow(task, place.train if box.torch else place.light)
+        _on_nodes(task, place.gpus, uses_gpu=box.torch and place.gpus.count > 0)
         _connect(task, place, box)
         _secure(task, place)
 
@@ -224,18 +219,18 @@ def _on_nodes(task: dsl.PipelineTask, gpus: Gpus, uses_gpu: bool) -> None:
     )
 
 
-def _connect(task: dsl.PipelineTask, place: Place, box: str) -> None:
+def _connect(task: dsl.PipelineTask, place: Place, box: Box) -> None:
     """Each box gets the keys that it needs, by reference, and no others."""
     name, folder = CA
     kubernetes.use_config_map_as_volume(task, name, mount_path=folder, optional=True)
     kubernetes.use_config_map_as_env(task, place.store, _same(EVERYWHERE), optional=True)
-    if box in STORES:
+    if box.stores:
         kubernetes.use_secret_as_env(task, place.store, KEYS)
         kubernetes.use_config_map_as_env(task, place.store, _same(ADDRESS))
         kubernetes.use_config_map_as_env(task, place.store, _same(MANNERS), optional=True)
-    if box in READS:
+    if box.reads:
         kubernetes.use_secret_as_env(task, place.store, SALT, optional=True)
-    if box in READS and place.data_secret:
+    if box.reads and place.data_secret:
         kubernetes.use_secret_as_env(task, place.data_secret, _same(S3), optional=True)
 
 

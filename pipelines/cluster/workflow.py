@@ -11,12 +11,10 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-Json = dict[str, Any]
+from pipelines.tasks import Json, expanded
 
 ENDED = ("done", "cached", "failed", "left out")
 OVER = {"Succeeded": "done", "Failed": "failed", "Error": "failed"}
@@ -54,8 +52,7 @@ def titles(package: Json, arguments: Json) -> dict[str, str]:
         arguments: of the run; a loop over anything else has no turns that are known.
     """
     spec = package.get("pipeline_spec") or package
-    given = {**_defaults(spec["root"]), **arguments}
-    return dict(_inside(spec, spec["root"]["dag"], given, "root", ""))
+    return {task.path: task.title for task in expanded(spec, arguments)}
 
 
 def boxes(workflow: Json, names: dict[str, str]) -> list[Box]:
@@ -175,50 +172,6 @@ def _state(body: Json | None, tries: list[Json]) -> str:
     if newest.get("phase", "Pending") != "Pending":
         return "running"
     return "stuck" if STUCK.match(_message(newest)) else "starting"
-
-
-def _inside(spec: Json, dag: Json, given: Json, path: str, above: str) -> Iterator[tuple[str, str]]:
-    for key in _order(dag["tasks"]):
-        task = dag["tasks"][key]
-        component = spec["components"][task["componentRef"]["name"]]
-        name = task.get("taskInfo", {}).get("name") or key
-        if "dag" not in component:
-            yield f"{path}.{key}", f"{above}{name}"
-            continue
-        inner = {one: value_of(where, given) for one, where in task.get("inputs", {}).get("parameters", {}).items()}
-        inner = {**_defaults(component), **{one: value for one, value in inner.items() if value is not None}}
-        if "parameterIterator" not in task:
-            yield from _inside(spec, component["dag"], inner, f"{path}.{key}", f"{above}{name} / ")
-            continue
-        for turn, item in enumerate(_items(task["parameterIterator"]["items"], inner)):
-            below = f"{path}.{key}.iteration-iterations({turn}:{turn}).iteration-item"
-            yield from _inside(spec, component["dag"], inner, below, f"{above}{name} / {item} / ")
-
-
-def _order(tasks: Json) -> list[str]:
-    """Each task after those it waits for."""
-    ordered: list[str] = []
-    while left := [key for key in tasks if key not in ordered]:
-        free = [key for key in left if all(need in ordered for need in tasks[key].get("dependentTasks", []))]
-        ordered += free or left
-    return ordered
-
-
-def _defaults(component: Json) -> Json:
-    parameters = component.get("inputDefinitions", {}).get("parameters", {})
-    return {name: one["defaultValue"] for name, one in parameters.items() if "defaultValue" in one}
-
-
-def value_of(where: Json, given: Json) -> Any:
-    """What a parameter of a task in a package is, where those of its graph are given."""
-    if "componentInputParameter" in where:
-        return given.get(where["componentInputParameter"])
-    return where.get("runtimeValue", {}).get("constant")
-
-
-def _items(items: Json, given: Json) -> list[Any]:
-    found = json.loads(items["raw"]) if "raw" in items else given.get(items.get("inputParameter", ""))
-    return found if isinstance(found, list) else []
 
 
 def _outputs(node: Json) -> Json:

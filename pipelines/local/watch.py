@@ -40,7 +40,7 @@ class Planned:
     `labels` are those that the box gives its Progress (protocol, kind, label, arm, seed): that is how they find each
     other. `units` are images to be processed. `weight_s` is a guess of the seconds it works, whose proportions matter
     most: what the boxes really take corrects it. `start_s` passes before, until its Progress begins. `needs` are the
-    names of the boxes whose output it takes.
+    names of the boxes whose output it takes. `in_loop`: others of its loop run at the same time.
     """
 
     box: str
@@ -49,6 +49,7 @@ class Planned:
     weight_s: float
     needs: tuple[str, ...] = ()
     start_s: float = 0.0
+    in_loop: bool = False
 
     @property
     def name(self) -> str:
@@ -61,11 +62,7 @@ class Planned:
 
 def needed_s(boxes: list[Planned], at_once: int) -> float:
     """Seconds until the last box ends, when `at_once` boxes of a loop run side by side."""
-    looped = sum(
-        box.whole_s
-        for box in boxes
-        if box.labels.get("protocol") and box.box in ("train_generator", "synthesize", "train_classifier")
-    )
+    looped = sum(box.whole_s for box in boxes if box.in_loop)
     return sum(box.whole_s for box in boxes) - looped + looped / at_once
 
 

@@ -6,7 +6,6 @@ here, with our reason as its source, and appears with its value in the report.
 
 from __future__ import annotations
 
-import copy
 import re
 import unicodedata
 from pathlib import Path
@@ -256,8 +255,8 @@ def load_study(path: str | Path, changes: list[str] | None = None) -> StudyConfi
         ConfigError: no such file, not YAML, or a setting that is misspelt, impossible or contradicts another.
     """
     content = {"name": Path(path).stem, **stated(Path(path), "study", KNOWN)} if str(path) else {}
-    for change in changes or []:
-        _apply(content, change)
+    for one in changes or []:
+        change(content, one)
     return StudyConfig.of(content, where=Path(path).name)
 
 
@@ -302,61 +301,21 @@ def stated(path: Path, what: str, known: str) -> dict[str, Any]:
     return content
 
 
-# The settings that are parameters of the pipeline, editable in its dashboard for one run. A section comes before what
-# overrules a setting in it.
-TURNED = {
-    "classes": "classes",
-    "ingest_settings": "ingest",
-    "split_settings": "split",
-    "faces_gan": "generators.faces",
-    "simple_gan": "generators.simple",
-    "transfer_gan": "generators.transfer",
-    "conventional": "conventional",
-    "classifier": "classifier",
-    "side": "side",
-    "arms": "arms",
-    "seeds": "seeds",
-    "images_per_class": "images_per_class",
-    "faces_epochs": "generators.faces.epochs",
-    "simple_epochs": "generators.simple.epochs",
-    "transfer_epochs": "generators.transfer.epochs",
-    "classifier_epochs": "classifier.epochs",
-}
+def change(content: dict[str, Any], what: str) -> None:
+    """Changes one setting in place. `what` has the form NAME=VALUE, such as "generators.simple.epochs=5".
 
-
-def turned(study: dict[str, Any], parameters: dict[str, Any]) -> StudyConfig:
-    """The study as it really runs: its settings with the pipeline's parameters (the keys of TURNED) in their places."""
-    whole = StudyConfig.of(study).model_dump()
-    for name, setting_name in TURNED.items():
-        *sections, last = setting_name.split(".")
-        place = whole
-        for section in sections:
-            place = place[section]
-        place[last] = copy.deepcopy(parameters[name])  # a later name may overrule a part of it
-    return StudyConfig.of(whole)
-
-
-def parameters_of(study: StudyConfig) -> dict[str, Any]:
-    """The values of TURNED in a study, as JSON has them."""
-    found, whole = {}, study.model_dump(mode="json")
-    for name, setting_name in TURNED.items():
-        value: Any = whole
-        for part in setting_name.split("."):
-            value = value[part]
-        found[name] = value
-    return found
-
-
-def _apply(content: dict[str, Any], change: str) -> None:
-    name, equals, text = change.partition("=")
+    Raises:
+        ConfigError: another form, a name within a value, or a value that is not YAML.
+    """
+    name, equals, text = what.partition("=")
     if not equals or not name:
-        raise ConfigError(f"--set {change!r} is not of the form NAME=VALUE, such as generators.simple.epochs=5")
+        raise ConfigError(f"--set {what!r} is not of the form NAME=VALUE, such as generators.simple.epochs=5")
     *sections, last = name.split(".")
     for section in sections:
         content = content.setdefault(section, {})
         if not isinstance(content, dict):
-            raise ConfigError(f"--set {change!r}: {section} is a value, not a section")
+            raise ConfigError(f"--set {what!r}: {section} is a value, not a section")
     try:
         content[last] = yaml.load(text, _Loader)
     except yaml.YAMLError:
-        raise ConfigError(f"--set {change!r}: {text!r} is not a YAML value") from None
+        raise ConfigError(f"--set {what!r}: {text!r} is not a YAML value") from None

@@ -1,5 +1,6 @@
-"""What a box's image is called follows from the code that the box can reach, and from no other."""
+"""Each box is declared once; its body is short; what its image is called follows from the code that it can reach."""
 
+import ast
 import importlib
 import shutil
 
@@ -7,11 +8,33 @@ import pytest
 from local_runs import ROOT
 
 from components._base import box_digest, modules_of
+from pipelines import boxes as declared
 from syntrial.identity import PACKAGE, is_telling, reached, sources
 
 BOXES = sorted(path.stem for path in (ROOT / "components").glob("[a-z]*.py"))
+SILENT = {"digest", "settle"}  # they have no numbers
+LINES = 8  # of a body, at most
 NAMES = [".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in sorted(PACKAGE.rglob("*.py"))]
 TELLING_MODULES = [name for name in (name.removesuffix(".__init__") for name in NAMES) if is_telling(name)]
+
+
+def test_every_component_is_declared_and_nothing_else_is():
+    assert sorted(declared.BOXES) == BOXES
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_a_body_hands_paths_to_one_verb(name):
+    text = (ROOT / "components" / f"{name}.py").read_text(encoding="utf-8")
+    (function,) = (node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef))
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    lines = text.splitlines()[body[0].lineno - 1 : body[-1].end_lineno]
+    assert len([line for line in lines if line.strip()]) <= LINES
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_a_box_that_reports_progress_has_labels_and_no_other(name):
+    verb = (ROOT / "src" / "syntrial" / f"{name}.py").read_text(encoding="utf-8")
+    assert ("Progress(" in verb) == (declared.BOXES[name].labels is not None)
 
 
 @pytest.mark.parametrize("name", BOXES)
@@ -20,7 +43,7 @@ def test_the_image_bears_the_hash_of_the_code(name):
     assert box.component_spec.implementation.container.image.endswith(f":{box_digest(name)}")
 
 
-@pytest.mark.parametrize("name", [box for box in BOXES if box != "digest"])
+@pytest.mark.parametrize("name", [box for box in BOXES if box not in SILENT])
 def test_a_box_uses_its_verb_and_tells_the_dashboard(name):
     assert {name, "reporting.dashboard"} <= set(modules_of(name))
 

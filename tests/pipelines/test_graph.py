@@ -10,8 +10,11 @@ import yaml
 from kfp import compiler
 from local_runs import ROOT, SHARES, SMOKE, TINY, environment, settings
 
-from pipelines.graph import arguments_of, graph, kinds_of
-from syntrial.config import TURNED, load_study
+from pipelines.boxes import BOXES
+from pipelines.graph import SETS, arguments_of, graph, kinds_of
+from pipelines.tasks import expanded
+from syntrial.config import StudyConfig, load_study
+from syntrial.errors import ConfigError
 
 SHAPES = {
     **{path.stem: (path, []) for path in sorted((ROOT / "studies").glob("*.yaml"))},
@@ -58,12 +61,101 @@ def test_every_parameter_of_the_graph_gets_an_argument(shape, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_report_is_told_everything_that_can_be_turned(tmp_path):
-    spec = compiled(load_study(SMOKE), tmp_path / "graph.yaml")
-    given = spec["root"]["dag"]["tasks"]["report"]["inputs"]["parameters"]
-    assert {name: one["componentInputParameter"] for name, one in given.items()} == {
-        name: name for name in ("study", *TURNED)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_box_of_every_graph_is_declared_and_has_its_labels(shape, tmp_path):
+    path, changes = SHAPES[shape]
+    study = load_study(path, changes)
+    spec = compiled(study, tmp_path / "graph.yaml")
+    tasks = expanded(spec, arguments_of(study, data="d", faces="f", external=""))
+    assert {task.box for task in tasks} <= {*BOXES}
+    labels = [(task.box, *BOXES[task.box].labels(task.facts).items()) for task in tasks if BOXES[task.box].labels]
+    assert len(set(labels)) == len(labels)  # no two have the same name
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_box_comes_after_all_that_it_needs(tmp_path):
+    study = load_study(SMOKE)
+    tasks = expanded(compiled(study, tmp_path / "graph.yaml"), arguments_of(study, data="d", faces="f", external=""))
+    seen = set()
+    for task in tasks:
+        assert set(task.needs) <= seen, task.path
+        seen.add(task.path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_a_box_needs_is_what_it_is_handed(tmp_path):
+    study = load_study(SMOKE)
+    tasks = expanded(compiled(study, tmp_path / "graph.yaml"), arguments_of(study, data="d", faces="f", external=""))
+    title = {task.path: task.title for task in tasks}
+    needs = {task.title: {title[path] for path in task.needs} for task in tasks}
+    assert needs["held out / transfer generators / normal / train transfer generator"] == {
+        "held out / divide",
+        "train faces generator",
     }
+    assert needs["held out / arms / original / train classifier"] == {"held out / pool"}
+    trained = {task.title for task in tasks if task.box == "train_classifier"}
+    assert needs["report"] == {"settle the study", "as printed / pool", "held out / pool", *trained}
+
+
+def inputs_of(study, path):
+    """What each box is given, by its title: the arguments of the cache's key."""
+    tasks = expanded(compiled(study, path), arguments_of(study, data="d", faces="f", external=""))
+    return {task.title: (task.box, task.values) for task in tasks}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("change", "redone"),
+    [
+        ("ingest.min_side=16", {"ingest"}),
+        ("split.seed=5", {"split", "pool"}),
+        ("generators.simple.lr=0.5", {"train_generator"}),
+        ("classifier.lr=0.5", {"train_classifier"}),
+        ("conventional.zoom_range=[1, 1]", {"train_classifier"}),
+        ("report.resamples=999", set()),
+        ("generators.simple.epochs=9", {"train_generator"}),
+    ],
+)
+def test_a_changed_setting_reaches_the_boxes_of_its_section_only(change, redone, tmp_path):
+    before = inputs_of(load_study(SMOKE), tmp_path / "before.yaml")
+    after = inputs_of(load_study(SMOKE, [change]), tmp_path / "after.yaml")
+    moved = {title for title in after if after[title] != before[title]}
+    assert {after[title][0] for title in moved} == redone | {"settle"}
+    if "simple" in change:
+        assert not [title for title in moved if "transfer" in title or "faces" in title]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_generator_that_a_study_names_has_a_loop_and_epochs_of_its_own(tmp_path):
+    wide = "{width: 8, epochs: 3}"
+    study = load_study(SMOKE, [f"generators.wide={wide}", "arms=[original, {name: half, add: wide, dose: 0.5}]"])
+    arguments = arguments_of(study, data="d", faces="", external="")
+    assert arguments["wide_epochs"] == 3 and "simple_epochs" not in arguments
+    tasks = expanded(compiled(study, tmp_path / "graph.yaml"), arguments)
+    trained = [task.facts for task in tasks if task.box == "train_generator"]
+    assert {(one["kind"], one["label"]) for one in trained} == {("wide", "normal"), ("wide", "pneumonia")}
+    assert {(one["epochs"], one["settings"]["width"]) for one in trained} == {(3, 8)}
+
+
+def test_more_generators_than_pool_has_inputs_are_refused_in_one_sentence():
+    names = [f"own_{number}" for number in range(SETS + 1)]
+    arms = ", ".join(f"{{name: arm_{name}, add: {name}}}" for name in names)
+    study = load_study(SMOKE, [*(f"generators.{name}={{width: 4}}" for name in names), f"arms=[original, {arms}]"])
+    with pytest.raises(ConfigError, match=f"the arms need {SETS + 1} generators; one study can have {SETS}"):
+        graph(study)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_settled_study_is_given_everything_that_can_be_turned(tmp_path):
+    study = load_study(SMOKE)
+    spec = compiled(study, tmp_path / "graph.yaml")
+    given = {where.get("componentInputParameter") for where in parameters(spec, "settle").values()} - {None}
+    assert given == {*arguments_of(study, data="", faces="", external="")} - {"data", "faces", "external"}
+    assert set(parameters(spec, "report")) == {"study"}
+
+
+def parameters(spec, box):
+    return spec["root"]["dag"]["tasks"][box]["inputs"]["parameters"]
 
 
 PRINTED = """
@@ -84,6 +176,11 @@ def test_a_study_compiles_to_the_same_text_in_every_process(tmp_path):
         subprocess.run(words, cwd=ROOT, env=environment(PYTHONHASHSEED=str(seed)), check=True, capture_output=True)
         texts.add(out.read_text(encoding="utf-8"))
     assert len(texts) == 1  # the cache goes by names in it
+
+
+def test_the_report_has_the_study_that_ran(tiny):
+    ran = json.loads((tiny.folder / "about.json").read_text(encoding="utf-8"))["config"]
+    assert StudyConfig.of(ran) == load_study(SMOKE, TINY[1::2])
 
 
 def test_a_study_without_generators_runs_to_its_report(tiny):

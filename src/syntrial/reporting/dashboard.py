@@ -12,6 +12,7 @@ import csv
 import html
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -42,6 +43,19 @@ def show(metrics: Shown, numbers: dict[str, float]) -> None:
     finite = {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
     metrics.metadata.update(finite)
     atomic.write_json(Path(metrics.path), finite)
+
+
+def report_pages(report: str | Path, page: str | Path, summary: str | Path) -> None:
+    """Copies the page and the summary out of a report, to where the dashboard shows them."""
+    shutil.copyfile(Path(report) / "report.html", page)
+    shutil.copyfile(Path(report) / "summary.md", summary)
+
+
+def show_classifier(scores: str | Path, page: str | Path, classification: Shown, metrics: Shown) -> None:
+    """All that the dashboard shows of an arm's classifiers: a page, the curve and matrix, and the numbers."""
+    classifier_page(scores, page)
+    show_classification(classification, scores)
+    show(metrics, classifier_numbers(scores))
 
 
 def show_classification(artifact: Shown, scores: str | Path) -> None:

@@ -15,9 +15,10 @@ import pytest
 from local_runs import ROOT
 from packaging.requirements import Requirement
 
-from pipelines.cluster.containers import COMMAND, RECIPES, TRAINS, image_of, minio_of, names_of
+from pipelines.boxes import BOXES
+from pipelines.cluster.containers import COMMAND, RECIPES, image_of, minio_of, names_of
 
-BOXES = sorted(path.stem for path in (ROOT / "components").glob("[a-z]*.py"))
+TRAINS = {name for name, box in BOXES.items() if box.torch}
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCKS = sorted(path.stem for path in (ROOT / "images").glob("*.lock"))
 

@@ -6,11 +6,12 @@ import pytest
 import yaml
 from local_runs import ROOT
 
-from pipelines.cluster.cost import POD_S, Networks, gpu_hours, measured, moved_bytes, pods
+from pipelines.boxes import BOXES, Known, Networks
+from pipelines.cluster.cost import POD_S, gpu_hours, measured, moved_bytes, pods
 from pipelines.cluster.package import compiled
 from pipelines.cluster.place import Gpus, load_place
 from pipelines.counts import Counts
-from pipelines.plan import guessed, planned
+from pipelines.plan import tasks_of
 from syntrial.config import load_study
 
 PLACE = ROOT / "k8s" / "place.yaml"
@@ -29,7 +30,7 @@ def counted(tmp_path, *changes):
 def test_pods_are_two_a_box_and_one_for_each_graph_and_turn(tmp_path):
     trial = 2 + 2 * 2 + 2 * 2 + 6  # divide and pool; train and draw for two classes, twice; arms
     turns = (1 + 2) + (1 + 2) + (1 + 6)  # two loops over classes, one over arms
-    beside = 9  # digest, four sets, full size's division and training, faces' generator, report
+    beside = 10  # settled study, digest, four sets, full size's division and training, faces' generator, report
     assert counted(tmp_path) == 1 + 2 * (beside + 2 * trial) + 2 * (1 + turns)
 
 
@@ -41,17 +42,17 @@ def test_another_class_costs_its_own_pods_only(tmp_path):
 
 def boxes(*changes):
     study = load_study(SMOKE, list(changes))
-    return study, planned(study, COUNTS, guessed(study))
+    return study, tasks_of(study), Known(study, COUNTS)
 
 
 def test_hours_of_gpus_follow_operations_and_rate():
-    study, plan = boxes()
-    starts = sum(box.box in ("train_generator", "synthesize", "train_classifier") for box in plan)
-    idle = gpu_hours(study, plan, NETWORKS, ENDLESS)
+    _, tasks, known = boxes()
+    starts = sum(BOXES[task.box].torch for task in tasks)
+    idle = gpu_hours(tasks, known, NETWORKS, ENDLESS)
     assert idle == pytest.approx(starts * POD_S / 3600)
-    slow, slower = (gpu_hours(study, plan, NETWORKS, Gpus(tflops=rate, step_ms=1e-9)) for rate in (1, 0.5))
+    slow, slower = (gpu_hours(tasks, known, NETWORKS, Gpus(tflops=rate, step_ms=1e-9)) for rate in (1, 0.5))
     assert slower - idle == pytest.approx(2 * (slow - idle))
-    assert gpu_hours(study, plan, NETWORKS, replace_count(Gpus(tflops=1), 2)) > slow
+    assert gpu_hours(tasks, known, NETWORKS, replace_count(Gpus(tflops=1), 2)) > slow
 
 
 def replace_count(gpus, count):
@@ -59,20 +60,20 @@ def replace_count(gpus, count):
 
 
 def test_without_gpus_no_hour_of_one_is_spent():
-    study, plan = boxes()
-    assert gpu_hours(study, plan, NETWORKS, Gpus(count=0)) == 0
+    _, tasks, known = boxes()
+    assert gpu_hours(tasks, known, NETWORKS, Gpus(count=0)) == 0
 
 
 def test_bytes_grow_with_images_and_with_weights():
-    study, plan = boxes()
-    up, down = moved_bytes(study, COUNTS, plan, NETWORKS, ENDLESS)
+    study, tasks, known = boxes()
+    up, down = moved_bytes(tasks, known, NETWORKS, ENDLESS)
     twice = Counts({label: 2 * count for label, count in COUNTS.classes.items()}, faces=2 * COUNTS.faces)
-    more_up, more_down = moved_bytes(study, twice, plan, NETWORKS, ENDLESS)
+    more_up, more_down = moved_bytes(tasks, Known(study, twice), NETWORKS, ENDLESS)
     real = COUNTS.total * study.side**2
     assert more_up - up == (1 + 2 * 2) * real + COUNTS.faces * study.side**2 + 2 * COUNTS.total * 64**2
     assert more_down > down
     heavy = replace(NETWORKS, generator=9_000, checkpoint=32_400)
-    assert moved_bytes(study, COUNTS, plan, heavy, ENDLESS)[0] > up
+    assert moved_bytes(tasks, known, heavy, ENDLESS)[0] > up
 
 
 def test_a_step_is_counted_as_torch_counts_it():

@@ -1,5 +1,6 @@
 """What every pod of a compiled study gets and does not get, by what the engine will read of it."""
 
+import difflib
 import json
 import os
 import re
@@ -8,9 +9,9 @@ import pytest
 import yaml
 from local_runs import ROOT
 
-from pipelines.cluster.containers import TRAINS
+from pipelines.boxes import BOXES
 from pipelines.cluster.package import compiled
-from pipelines.cluster.place import BY_PROCESSORS, LONGEST_S, READS, S3, STORES, Stage, load_place
+from pipelines.cluster.place import BY_PROCESSORS, LONGEST_S, S3, Stage, load_place
 from syntrial.config import load_study
 from syntrial.errors import ConfigError
 
@@ -41,14 +42,24 @@ def boxes(packaged):
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_compiles_to_its_golden_file(study, tmp_path):
-    place = load_place(PLACE)
-    text = compiled(load_study(ROOT / "studies" / f"{study}.yaml"), place, URIS, tmp_path).path.read_text("utf-8")
-    golden = ROOT / "tests" / "golden" / f"{study}.yaml"
+    """That of the smoke study is whole; those of the others are their differences from it."""
+    text = golden_text(study, tmp_path)
+    if study != "smoke":
+        text = differences(golden_text("smoke", tmp_path), text)
+    golden = ROOT / "tests" / "golden" / ("smoke.yaml" if study == "smoke" else f"{study}.diff")
     if os.environ.get("GOLDEN") == "write":
-        golden.write_text(without_hashes(text), "utf-8")
-    assert without_hashes(text) == golden.read_text("utf-8"), (
-        f"`make golden` writes {golden.name} anew; look at its diff"
-    )
+        golden.write_text(text, "utf-8")
+    assert text == golden.read_text("utf-8"), f"`make golden` writes {golden.name} anew; look at its diff"
+
+
+def golden_text(study, folder):
+    found = compiled(load_study(ROOT / "studies" / f"{study}.yaml"), load_place(PLACE), URIS, folder)
+    return without_hashes(found.path.read_text("utf-8"))
+
+
+def differences(before, after):
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "smoke.yaml", n=0, lineterm="")
+    return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
 def without_hashes(text):
@@ -58,13 +69,13 @@ def without_hashes(text):
 
 def test_only_training_boxes_ask_for_gpus(smoke):
     asking = {name for name, container, _ in boxes(smoke) if "accelerator" in container["resources"]}
-    assert asking == TRAINS
+    assert asking == {name for name in BOXES if BOXES[name].torch}
 
 
 def test_light_boxes_keep_away_from_gpu_nodes(smoke):
     for name, _, platform in boxes(smoke):
-        assert ("nodeAffinity" in platform) == (name not in TRAINS)
-        assert ("tolerations" in platform) == (name in TRAINS)
+        assert ("nodeAffinity" in platform) == (not BOXES[name].torch)
+        assert ("tolerations" in platform) == BOXES[name].torch
 
 
 def test_without_gpus_training_runs_on_any_node_and_asks_for_none(tmp_path):
@@ -76,7 +87,7 @@ def test_without_gpus_training_runs_on_any_node_and_asks_for_none(tmp_path):
 
 def test_each_box_runs_in_the_image_of_its_stage(smoke):
     for name, container, _ in boxes(smoke):
-        stage = "train" if name in TRAINS else "light"
+        stage = "train" if BOXES[name].torch else "light"
         assert re.fullmatch(rf"localhost/syntrial-{stage}:{name}-[0-9a-f]{{16}}", container["image"])
 
 
@@ -105,12 +116,12 @@ def test_every_box_is_tried_again_without_the_engines_hour_of_patience(smoke):
 def test_keys_come_by_reference_and_stand_nowhere(smoke):
     for name, container, platform in boxes(smoke):
         keys = {pair["envVar"] for secret in platform.get("secretAsEnv", []) for pair in secret["keyToEnv"]}
-        own = {"MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"} if name in STORES else set()
-        assert keys == own | ({"SYNTRIAL_SALT"} if name in READS else set())
+        own = {"MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"} if BOXES[name].stores else set()
+        assert keys == own | ({"SYNTRIAL_SALT"} if BOXES[name].reads else set())
         assert {one["name"] for one in container.get("env", [])} == {
             *BY_PROCESSORS,
             "OPENBLAS_NUM_THREADS",
-            *(["SYNTRIAL_DEVICE"] if name in TRAINS else []),
+            *(["SYNTRIAL_DEVICE"] if BOXES[name].torch else []),
         }
 
 
@@ -118,7 +129,9 @@ def test_keys_to_data_elsewhere_reach_the_boxes_that_read_them_alone(tmp_path):
     place = load_place(PLACE).model_copy(update={"data_secret": "elsewhere"})
     for name, _, platform in boxes(package(tmp_path, place=place)):
         found = [secret for secret in platform.get("secretAsEnv", []) if secret["secretName"] == "elsewhere"]
-        assert [pair["envVar"] for secret in found for pair in secret["keyToEnv"]] == [*(S3 if name in READS else [])]
+        assert [pair["envVar"] for secret in found for pair in secret["keyToEnv"]] == [
+            *(S3 if BOXES[name].reads else [])
+        ]
 
 
 def test_nothing_counts_the_processors_of_a_node_that_a_box_may_not_use(smoke):
@@ -166,6 +179,15 @@ def test_one_package_serves_every_number_and_class(tmp_path):
     one, two = compiled(study, place, URIS, tmp_path), compiled(other, place, URIS, tmp_path / "other")
     assert one.arguments != two.arguments
     assert one.code == two.code
+
+
+def test_another_setting_is_another_version(tmp_path):
+    place, versions = load_place(PLACE), set()
+    for number, changes in enumerate(([], [], ["classifier.lr=0.5"], ["generators.simple.width=8"])):
+        (tmp_path / str(number)).mkdir()
+        study = load_study(ROOT / "studies" / "smoke.yaml", changes)
+        versions.add(compiled(study, place, URIS, tmp_path / str(number)).code)
+    assert len(versions) == 3
 
 
 def test_the_defaults_of_the_parameters_are_the_studys(tmp_path):

@@ -1,0 +1,223 @@
+"""What is particular to each box, declared once. What runs, in which order, and what it needs is read from the graph.
+
+Needs nothing but Python: what images are called follows from here, on machines that have no library.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.counts import Counts
+    from syntrial.arms import Recipe
+    from syntrial.config import StudyConfig
+
+Facts = dict[str, Any]  # parameters of a box, and of those that it needs (pipelines.tasks.Task.facts)
+ALL = "*"  # one conditional generator of all classes
+START_S = 3.0  # of a box that imports torch, on the slower of the machines at hand
+LIGHT_S = 1.0
+EVALUATION = 0.35  # a look at an image without learning from it costs about a third of a step
+WEIGHT_BYTES = 4
+KEPT_BY_ADAM = 3  # a weight and its two moments
+
+
+@dataclass(frozen=True)
+class Known:
+    """A study and its images, before anything runs."""
+
+    study: StudyConfig
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Images per second of one box on this machine, for a generator and a classifier of a study's size."""
+
+    gan: float
+    cnn: float
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Of a study's size: numbers kept, and floating-point operations of a step for each image."""
+
+    generator: int  # on disk
+    checkpoint: int  # of a generator's training
+    classifier: int
+    gan_flops: float
+    cnn_flops: float
+
+
+@dataclass(frozen=True)
+class Box:
+    """One box. What is left out does not apply to it.
+
+    Attributes:
+        torch: it needs torch, so it runs in the image that has it, and on a GPU where there is one.
+        reads: it reads what a person named, wherever that lies.
+        labels: those of its Progress, by which a box that was planned and its Progress find each other; None for a box
+            that has no Progress.
+        images: it works through.
+        seconds: of work, its start apart.
+        sends: bytes it hands on; the last argument is the bytes that it receives.
+        kept: numbers in one of its checkpoints, which it keeps in the store.
+        step: floating-point operations for each image, and images in a step.
+    """
+
+    torch: bool = False
+    reads: bool = False
+    labels: Callable[[Facts], dict[str, str]] | None = None
+    images: Callable[[Facts, Known], int] = lambda facts, known: 0
+    seconds: Callable[[Facts, Known, Speed], float] = lambda facts, known, speed: 0.0
+    sends: Callable[[Facts, Known, Networks, int], int] = lambda facts, known, networks, received: 0
+    kept: Callable[[Networks], int] | None = None
+    step: Callable[[Facts, Known, Networks], tuple[float, int]] = lambda facts, known, networks: (0.0, 1)
+
+    @property
+    def stores(self) -> bool:
+        """Whether it speaks with the store itself: data, checkpoints."""
+        return self.reads or self.kept is not None
+
+    @property
+    def start_s(self) -> float:
+        """Seconds until its work begins."""
+        return START_S if self.torch else LIGHT_S
+
+
+def _px(facts: Facts) -> str:
+    return f"{int(facts['side'])}px"
+
+
+def _pixels(facts: Facts) -> int:
+    return int(facts["side"]) ** 2
+
+
+def _training(known: Known, count: int, protocol: str | None) -> int:
+    """Of `count` real images, those that train."""
+    split = known.study.split
+    return round(count * (1 - split.val_share - split.test_share)) if protocol == "held_out" else count
+
+
+def _ingested(facts: Facts, known: Known) -> int:
+    sets = {"images": known.counts.total, "second test set": known.counts.external, "faces": known.counts.faces}
+    return sets[facts["name"]]
+
+
+def _light_s(images: Callable[[Facts, Known], int]) -> Callable[[Facts, Known, Speed], float]:
+    return lambda facts, known, speed: images(facts, known) / 1000
+
+
+def _all_images(facts: Facts, known: Known) -> int:
+    return known.counts.total
+
+
+def _of_generator(facts: Facts) -> dict[str, str]:
+    named = {key: facts.get(key) for key in ("protocol", "kind", "label")}
+    return {key: str(value) for key, value in named.items() if value}
+
+
+def _shown(facts: Facts, known: Known) -> int:
+    """Images that a generator is shown."""
+    config, counts = known.study.generators[facts["kind"]], known.counts
+    by_label = {**counts.classes, "faces": counts.faces, ALL: counts.total}
+    images = _training(known, by_label[facts["label"]], facts.get("protocol"))
+    per_step = min(config.batch, max(1, images)) * config.batches_per_step
+    return math.ceil(int(facts["epochs"]) * images / per_step) * per_step
+
+
+def _drawn(facts: Facts, known: Known) -> int:
+    return int(facts["count"]) * (len(known.counts.classes) if facts["label"] == ALL else 1)
+
+
+def _generator_bytes(facts: Facts, known: Known, networks: Networks, received: int) -> int:
+    return networks.generator * WEIGHT_BYTES
+
+
+def _arm(facts: Facts) -> tuple[str, Recipe]:
+    from syntrial.arms import recipe_of
+
+    return recipe_of(facts["arm"])
+
+
+def _classified(facts: Facts, known: Known) -> tuple[int, int]:
+    """Images that one classifier learns from, and those it looks at."""
+    study, counts, (_, recipe) = known.study, known.counts, _arm(facts)
+    real = _training(known, counts.total, facts["protocol"])
+    added = round(real * recipe.dose) if recipe.dose else study.images_per_class * len(counts.classes)
+    added = added if recipe.add else 0
+    if facts["protocol"] == "as_printed":
+        real, added = (round(n * (1 - study.split.val_share)) for n in (real, added))
+    own = (real * study.conventional.copies if recipe.augment == "instead" else real) + added
+    own -= real if recipe.use == "alone" else 0
+    epochs, batch = int(facts["epochs"]), int(facts["settings"]["batch"])
+    shown = epochs * math.ceil((own if facts["protocol"] == "as_printed" else real) / batch) * batch
+    return shown, epochs * (own + round(counts.total * study.split.val_share))
+
+
+def _classifiers_s(facts: Facts, known: Known, speed: Speed) -> float:
+    shown, looked_at = _classified(facts, known)
+    return len(facts["seeds"]) * (shown + EVALUATION * looked_at) / (speed.cnn / _larger(facts, known))
+
+
+def _larger(facts: Facts, known: Known) -> float:
+    """How much more an image costs than one of the study's side."""
+    return (float(facts["side"]) / known.study.side) ** 2
+
+
+BOXES = {
+    "settle": Box(),
+    "digest": Box(reads=True),
+    "ingest": Box(
+        reads=True,
+        labels=lambda facts: {"kind": facts["name"], "label": _px(facts)},
+        images=_ingested,
+        seconds=_light_s(_ingested),
+        sends=lambda facts, known, networks, received: _ingested(facts, known) * _pixels(facts),
+    ),
+    "split": Box(
+        labels=lambda facts: {"protocol": facts["protocol"], "kind": _px(facts)},
+        images=_all_images,
+        seconds=_light_s(_all_images),
+        sends=lambda facts, known, networks, received: received,
+    ),
+    "train_generator": Box(
+        torch=True,
+        labels=_of_generator,
+        images=_shown,
+        seconds=lambda facts, known, speed: _shown(facts, known) / speed.gan,
+        sends=_generator_bytes,
+        kept=lambda networks: networks.checkpoint,
+        step=lambda facts, known, networks: (networks.gan_flops, int(facts["settings"]["batch"])),
+    ),
+    "synthesize": Box(
+        torch=True,
+        labels=_of_generator,
+        images=_drawn,
+        seconds=lambda facts, known, speed: EVALUATION * _drawn(facts, known) / speed.gan,
+        sends=lambda facts, known, networks, received: _drawn(facts, known) * _pixels(facts),
+        # A ninth: the generator's pass without the discriminator's, and without learning.
+        step=lambda facts, known, networks: (networks.gan_flops / 9, int(facts["settings"]["batch"])),
+    ),
+    "pool": Box(
+        labels=lambda facts: {"protocol": facts["protocol"]},
+        images=_all_images,
+        seconds=_light_s(_all_images),
+        sends=lambda facts, known, networks, received: received,
+    ),
+    "train_classifier": Box(
+        torch=True,
+        labels=lambda facts: {"protocol": facts["protocol"], "kind": _px(facts), "arm": _arm(facts)[0]},
+        images=lambda facts, known: len(facts["seeds"]) * _classified(facts, known)[0],
+        seconds=_classifiers_s,
+        sends=lambda facts, known, networks, received: networks.classifier * WEIGHT_BYTES * len(facts["seeds"]),
+        kept=lambda networks: networks.classifier * KEPT_BY_ADAM,
+        step=lambda facts, known, networks: (
+            networks.cnn_flops * _larger(facts, known),
+            int(facts["settings"]["batch"]),
+        ),
+    ),
+    "report": Box(labels=lambda facts: {}),
+}
