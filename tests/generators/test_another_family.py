@@ -16,7 +16,7 @@ from syntrial.config import StudyConfig
 from syntrial.errors import ConfigError, TrainingError
 from syntrial.generators.settings import ARCHITECTURES, generator_config
 from syntrial.generators.trained import TrainedGenerator
-from syntrial.identity import meaning
+from syntrial.identity import meaning, reached
 from syntrial.imageset import ImageSet, Row
 from syntrial.reporting.dashboard import generator_page
 from syntrial.synthesize import synthesize
@@ -171,6 +171,12 @@ def test_a_study_mixes_it_with_gans_and_each_heeds_what_it_has():
         StudyConfig.of({"generators": {"all": {"spred": 1}, "fitted": {"architecture": "pixels"}}})
     with pytest.raises(ConfigError, match=r"generators.fitted.spread is 0; input should be greater than 0"):
         StudyConfig.of({"generators": {"fitted": {"architecture": "pixels", "spread": 0}}})
+
+
+@pytest.mark.parametrize("verb", ["train_generator", "synthesize"])
+def test_a_family_that_is_chosen_by_name_is_part_of_what_trains_and_draws_and_of_nothing_else(verb):
+    assert {"generators.dcgan", "generators.losses", "training.adam"} <= {*reached([verb])}
+    assert not {"generators.dcgan", "generators.seam"} & {*reached(["ingest", "split", "report"])}
 
 
 def test_what_is_a_gans_own_stands_in_a_gans_files_only():
