@@ -71,10 +71,22 @@ def continuing(study: StudyConfig) -> list[str]:
 
 
 def epochs_of(study: StudyConfig) -> dict[str, str]:
-    """The parameters that are numbers of epochs, each with the setting that it turns."""
-    names = [*starts_of(study), *kinds_of(study)]
-    turned = {f"{re.sub(r'[^a-z0-9]+', '_', name.lower())}_epochs": f"generators.{name}.epochs" for name in names}
-    return {**turned, "classifier_epochs": "classifier.epochs"}
+    """The parameters that are numbers of epochs, each with the setting that it turns.
+
+    Raises:
+        ConfigError: the names of two generators make one parameter.
+    """
+    names = (*starts_of(study), *kinds_of(study))
+    turned: dict[str, str] = {}
+    for setting in (*(f"generators.{name}.epochs" for name in names), "classifier.epochs"):
+        *_, owner, _ = setting.split(".")
+        parameter = f"{re.sub(r'[^a-z0-9]+', '_', owner.lower())}_epochs"
+        if turned.setdefault(parameter, setting) != setting:
+            raise ConfigError(
+                f"{turned[parameter]} and {setting} would be one parameter of the pipeline, {parameter}; give the "
+                "generator another name"
+            )
+    return turned
 
 
 def arguments_of(study: StudyConfig, *, data: str, faces: str, external: str) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """An arm is a recipe, and recipes are data: written in a study, read wherever the text arrives."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from builders import drawn_set, real_set
@@ -62,6 +64,22 @@ def test_a_preset_written_out_as_it_is_is_that_preset():
 def test_a_title_that_a_pipeline_cannot_carry_is_refused(title):
     with pytest.raises(ConfigError, match="arm half: title is"):
         canonical({"name": "half", "add": "simple", "title": title})
+
+
+@pytest.mark.parametrize("title", ["", "  "])
+def test_an_empty_title_is_refused(title):
+    with pytest.raises(ConfigError, match=r"^arm half has an empty title; give one, or leave title out"):
+        canonical({"name": "half", "add": "simple", "title": title})
+
+
+def test_two_arms_of_one_title_are_refused():
+    with pytest.raises(ConfigError, match=r"^arms names something twice"):
+        StudyConfig.of({"arms": ["original", "half: add=simple dose=0.5 title='D1 original'"]})
+
+
+def test_a_mapping_of_settings_without_a_name_is_refused_as_such():
+    with pytest.raises(ConfigError, match=r"^an arm has no name; write it as"):
+        canonical({"add": "simple"})
 
 
 @pytest.mark.parametrize(
@@ -180,3 +198,24 @@ def test_an_arm_that_was_trained_with_another_dose_than_the_study_says_is_refuse
     arguments["study"] |= {"arms": ["original", "half: add=simple dose=0.25"]}
     with pytest.raises(DegenerateError, match=r"as_printed half: dose was 0\.5, and the study says 0\.25"):
         report(tmp_path / "report", **arguments)
+
+
+def test_a_report_of_images_whose_generator_the_study_has_not_is_refused(tmp_path):
+    made = small_study(arms=["original"], resize_check={"full_side": 0})
+    arguments = Study(made, tmp_path / "study", full_size=False).build()
+    about = Path(arguments["as_printed_images"]) / "about.json"
+    generators = {"own/normal": {"kind": "own", "config": {}}}
+    about.write_text(json.dumps({**json.loads(about.read_text()), "generators": generators}))
+    with pytest.raises(DegenerateError, match="generator own/normal: the study has no generator own"):
+        report(tmp_path / "report", **arguments)
+
+
+def test_a_title_with_signs_that_mean_something_to_others_is_shown_as_it_is(tmp_path):
+    made = small_study(arms=["original", "half: add=simple dose=0.5 title='$_$ | half'"], resize_check={"full_side": 0})
+    report(tmp_path / "report", **Study(made, tmp_path / "study", full_size=False).build())
+    lines = (tmp_path / "report" / "table.md").read_text().splitlines()
+    half, original = (
+        [len(re.split(r"(?<!\\)[|]", line)) for line in lines if line.startswith(f"| {title}")]
+        for title in ("$_$ \\| half", "D1 original")
+    )
+    assert half and half == original

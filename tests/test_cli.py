@@ -333,6 +333,10 @@ MISTAKES = {
         ["train-generator", "parts", "new", "--kind", "simple", "--label", "covid"],
         "no class 'covid'",
     ),
+    "a generator that the study has not": (
+        ["train-generator", "parts", "new", "--kind", "simpel", "--label", "normal"],
+        "generators has no 'simpel'; did you mean 'simple'?",
+    ),
     "a transfer from nothing": (
         ["train-generator", "parts", "new", "--kind", "transfer", "--label", "normal"],
         "needs a trained generator",

@@ -93,9 +93,20 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
             "generators.all.loss=wgan_gp",
             "^quick.yaml: generators.all.normalisation is batch, but loss wgan[^;]*; [^;]*$",
         ),
-        ("generators={a/b: {}}", "generators.a generator cannot be called 'a/b'; a name has letters, digits, - and _"),
-        ("generators={'*': {}}", "generators.a generator cannot be called '[*]'; a name has letters"),
-        ("generators={real: {}}", "cannot be called 'real'; .* and is neither all nor real$"),
+        (
+            "generators={a/b: {}}",
+            "^quick.yaml: generators.a/b cannot name a generator; a name has at most 31 letters, digits, - and _",
+        ),
+        ("generators={'*': {}}", "^quick.yaml: generators.[*] cannot name a generator; a name has"),
+        (
+            "generators={real: {}}",
+            "^quick.yaml: generators.real cannot name a generator; .* and is none of all, copies, real$",
+        ),
+        (
+            "generators={copies: {}}",
+            "^quick.yaml: generators.copies cannot name a generator",
+        ),  # an arm that adds copies needs none
+        ("generators={1st: {}}", "^quick.yaml: generators.1st cannot name a generator; .* begins with a letter"),
         ("generators={modern: {widht: 8}}", "^quick.yaml: generators.modern has no 'widht'; did you mean 'width'[?]$"),
         ("generators={modern: 3}", "^quick.yaml: generators.modern is 3; it needs settings by name$"),
         ("generators={modern: {epochs: 0}}", "^quick.yaml: generators.modern.epochs is 0; input should be greater"),

@@ -120,6 +120,14 @@ def test_an_image_of_a_generator_that_has_seen_what_trained_is_refused_by_name(m
         score(classifier, images, tmp_path / "out")
 
 
+def test_an_image_of_a_generator_that_has_seen_a_patient_who_trained_is_refused_by_name(made, classifier, tmp_path):
+    group = next(row.group for row in ImageSet.open(made / "pool").rows if row.split == "train")
+    image, row = pictures("normal", 46)[45], Row("", "normal", "far/normal", "far/normal", "", "far.png")
+    images = write(tmp_path / "set", [(image, row)], CLASSES, lineage={"far/normal": {("f" * 64, group)}})
+    with pytest.raises(LeakError, match=r"far\.png was drawn by far/normal, which has seen images or patients that"):
+        score(classifier, images, tmp_path / "out")
+
+
 def test_by_hand_it_takes_a_classifier_and_images(classifier, tmp_path, capsys):
     images = others(tmp_path / "set", CLASSES * 6)
     assert main(["score", str(classifier), str(images), str(tmp_path / "out")]) == 0

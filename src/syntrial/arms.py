@@ -98,6 +98,8 @@ def recipe_of(text: str) -> tuple[str, Recipe]:
         recipe = Recipe(**{"title": name.replace("_", " "), **_settings(settings)})
     except ConfigError as error:
         raise ConfigError(f"arm {name}: {error}") from None
+    if not recipe.title.strip():
+        raise ConfigError(f"arm {name} has an empty title; give one, or leave title out and it is called by its name")
     if name in PRESETS and recipe != PRESETS[name]:
         raise ConfigError(f"arm {name} is a preset, and means {PRESETS[name].title!r}; give yours another name")
     if name not in PRESETS and recipe.computes == Recipe().computes:
@@ -133,7 +135,7 @@ def canonical(arm: Any) -> str:
 
 def _written(arm: dict[str, Any]) -> str:
     """A mapping as text."""
-    if "name" not in arm and len(arm) == 1:
+    if "name" not in arm and len(arm) == 1 and not {*arm} & {field.name for field in fields(Recipe)}:
         ((name, settings),) = arm.items()
         if not isinstance(settings, dict):
             return f"{name}: {'' if settings is None else settings}"

@@ -222,7 +222,8 @@ class StudyConfig(Config):
         if self.side not in SIDES:
             raise ValueError(f"side is {self.side}; the generators draw {', '.join(map(str, SIDES))} px")
         labels, arms = [same_name(label) for label in self.classes], [recipe_of(arm)[0] for arm in self.arms]
-        for name, values in (("arms", arms), ("classes", labels), ("seeds", self.seeds)):
+        titles = [recipe_of(arm)[1].title for arm in self.arms]
+        for name, values in (("arms", arms), ("arms", titles), ("classes", labels), ("seeds", self.seeds)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names something twice: {getattr(self, name)}")
         self._refuse_strange_controls()

@@ -30,8 +30,8 @@ def score(classifier: str | Path, images: str | Path, out: str | Path) -> dict[s
 
     Raises:
         DataError: no trained classifier, or images of another side or other classes, or none.
-        LeakError: an image or a patient that trained the classifier or one of its generators, or an image that a
-            generator drew which has seen such an image.
+        LeakError: an image or a patient that trained the classifier or one of its generators, or an image that was
+            drawn by a generator which has seen such an image or patient.
     """
     judge, whole = TrainedClassifier.open(classifier), ImageSet.open(images)
     _refuse_strange(judge, whole)
@@ -77,11 +77,17 @@ def _refuse_strange(judge: TrainedClassifier, whole: ImageSet) -> None:
 
 def _refuse_ancestors(judge: TrainedClassifier, whole: ImageSet) -> None:
     seen_images, seen_groups = {sha for sha, _ in judge.ancestors}, {group for _, group in judge.ancestors}
-    leaking = {name for name, seen in whole.lineage.items() if not seen.isdisjoint(judge.ancestors)}
+    leaking = {
+        name
+        for name, seen in whole.lineage.items()
+        if any(sha in seen_images or group in seen_groups for sha, group in seen)
+    }
     for row in whole.rows:
         name = row.file or row.sha256
         if row.source in leaking:
-            raise LeakError(f"{name} was drawn by {row.source}, which has seen images that trained the classifier")
+            raise LeakError(
+                f"{name} was drawn by {row.source}, which has seen images or patients that trained the classifier"
+            )
         if row.sha256 in seen_images:
             raise LeakError(f"{name} trained the classifier or one of its generators; take it out of the set")
         if row.source == REAL and row.group in seen_groups:

@@ -1,5 +1,7 @@
 """A trained generator on disk: it comes back as it was, and is continued by networks that fit it only."""
 
+import json
+
 import pytest
 import torch
 
@@ -96,3 +98,14 @@ def test_a_generator_that_is_not_whole_any_more_is_refused(part, tmp_path):
     (folder / part).unlink()
     with pytest.raises(DataError, match=f"is not a trained generator: it lacks {part}"):
         TrainedGenerator.open(folder)
+
+
+@pytest.mark.parametrize(
+    "change", [{"side": 64}, {"classes": ["b", "a"]}, {"config": config(seed=6).model_dump()}], ids=str
+)
+def test_a_generator_whose_description_was_changed_is_refused(change, tmp_path):
+    trained(tmp_path / "faces")
+    path = tmp_path / "faces" / "about.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(DataError, match="was changed after it was written"):
+        TrainedGenerator.open(tmp_path / "faces")

@@ -137,6 +137,14 @@ def test_a_generator_that_a_study_names_has_a_loop_and_epochs_of_its_own(tmp_pat
     assert {(one["epochs"], one["settings"]["width"]) for one in trained} == {(3, 8)}
 
 
+@pytest.mark.parametrize("names", [("a-b", "a_b"), ("Simple", "simple"), ("classifier",), ("Faces", "transfer")])
+def test_generators_whose_epochs_would_be_one_parameter_are_refused_in_one_sentence(names):
+    arms = ["original", *(f"arm{number}: add={name}" for number, name in enumerate(names))]
+    study = StudyConfig.of({"arms": arms, "generators": {name: {} for name in names}})
+    with pytest.raises(ConfigError, match=r"would be one parameter of the pipeline, \w+_epochs; give the generator an"):
+        graph(study)
+
+
 def test_more_generators_than_pool_has_inputs_are_refused_in_one_sentence():
     names = [f"own_{number}" for number in range(SETS + 1)]
     arms = ", ".join(f"{{name: arm_{name}, add: {name}}}" for name in names)

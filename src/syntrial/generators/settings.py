@@ -18,8 +18,9 @@ from syntrial.settings import PAPER, UNSAID, Config, hint, setting
 
 SIDES = (32, 64, 128, 256)  # px that generators draw
 FIRST = "faces"  # the generator that learns from the faces; the others learn from the classes, and may continue it
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,30}")
-RESERVED = ("all", "real")  # the settings that generators share; what images that were not drawn come from
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
+# The settings that generators share; what an arm adds in place of drawn images; the source of images not drawn.
+RESERVED = ("all", "copies", "real")
 
 
 class GeneratorConfig(Config):
@@ -312,6 +313,6 @@ def _merged(name: str, own: Any, shared: dict[str, Any]) -> tuple[Any, set[str]]
 def _refuse_name(name: str) -> None:
     if not NAME.fullmatch(name) or name in RESERVED:
         raise ValueError(
-            f"a generator cannot be called {name!r}; a name has letters, digits, - and _ (31 at most), and is neither "
-            f"{' nor '.join(RESERVED)}"
+            f"{name} cannot name a generator; a name has at most 31 letters, digits, - and _, begins with a letter, "
+            f"and is none of {', '.join(RESERVED)}"
         )

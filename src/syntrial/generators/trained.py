@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ class TrainedGenerator:
         try:
             about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
             ancestors = read_lineage(folder / "lineage.csv")[about["name"]]
-            unchanged = about["digest"] == _digest(folder, about["parts"])
+            unchanged = about["digest"] == _digest(folder, about)
         except FileNotFoundError as error:
             raise DataError(f"{folder} is not a trained generator: it lacks {Path(error.filename).name}") from None
         except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
@@ -48,17 +47,17 @@ class TrainedGenerator:
 
     @staticmethod
     def write(draft: Path, about: dict[str, Any], parts: Parts, lineage: Lineage) -> None:
-        """Fills a draft folder, about.json last, with the digest of all weights and of what they have seen."""
+        """Fills a draft folder, about.json last, with the digest of all that lies in it."""
         for part, weights in parts.items():
             content = save({name: value.contiguous().cpu() for name, value in weights.items()})
             (draft / f"{part}.safetensors").write_bytes(content)
         write_lineage(draft / "lineage.csv", lineage)
-        names = list(parts)
-        atomic.write_json(draft / "about.json", {**about, "parts": names, "digest": _digest(draft, names)})
+        about = {**about, "parts": list(parts)}
+        atomic.write_json(draft / "about.json", {**about, "digest": _digest(draft, about)})
 
     @property
     def digest(self) -> str:
-        """Hash of all weights and of what they have seen."""
+        """Hash of the weights, of everything else in about.json, and of what they have seen."""
         return str(self.about["digest"])
 
     @property
@@ -100,8 +99,9 @@ class TrainedGenerator:
             raise ConfigError(f"{refused}{error}; {must}") from None
 
 
-def _digest(folder: Path, parts: Iterable[str]) -> str:
-    hasher = hashlib.sha256()
-    for name in (*(f"{part}.safetensors" for part in parts), "lineage.csv"):
+def _digest(folder: Path, about: dict[str, Any]) -> str:
+    stated = json.dumps({key: value for key, value in about.items() if key != "digest"}, sort_keys=True)
+    hasher = hashlib.sha256(stated.encode())
+    for name in (*(f"{part}.safetensors" for part in about["parts"]), "lineage.csv"):
         hasher.update((folder / name).read_bytes())
     return hasher.hexdigest()

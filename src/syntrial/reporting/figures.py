@@ -58,6 +58,7 @@ STYLE: Any = {
     "legend.fontsize": 9,
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
+    "text.parse_math": False,  # a title may hold $
 }
 BACKED = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # text over lines stays legible
 SAMPLES = 8  # images in a strip

@@ -201,6 +201,10 @@ def refuse_strangers(study: StudyConfig, outcomes: dict[str, Outcome], images: I
         _as_said(f"{images.folder}: split.", divided, said["split"])
     for name, about in images.about.get("generators", {}).items():
         kind = about["kind"]
+        if kind not in said["generators"]:
+            raise DegenerateError(
+                f"generator {name}: the study has no generator {kind}; give that which it was made with"
+            )
         _as_said(f"generator {name}: generators.{kind}.", about["config"], said["generators"][kind])
         for drawn in filter(None, (len(images.where(source=name, label=label)) for label in study.classes)):
             _as_said(f"generator {name}:", {"images_per_class": drawn}, said)

@@ -151,7 +151,11 @@ def _groups_text(columns: list[tuple[str, str]], widths: list[int]) -> str:
 def _markdown(table: Table) -> str:
     names = [" ".join(filter(None, column)) for column in table.columns]
     rule = ["---", *["---:"] * (len(names) - 1)]
-    lines = [names, rule, *([cell.replace("±", " ± ").replace("*", "\\*") for cell in row] for row in table.rows)]
+    lines = [
+        names,
+        rule,
+        *([cell.replace("±", " ± ").replace("*", "\\*").replace("|", "\\|") for cell in row] for row in table.rows),
+    ]
     return f"**{table.caption}**\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
