@@ -453,7 +453,9 @@ def _paths(spec: Json, tasks: Json, given: Json, above: str) -> Iterator[str]:
         if "parameterIterator" not in task:
             yield from _paths(spec, below, inner, f"{above}.{key}")
             continue
-        for turn in range(len(inner[task["parameterIterator"]["items"]["inputParameter"]])):
+        items = task["parameterIterator"]["items"]
+        turns = json.loads(items["raw"]) if "raw" in items else inner[items["inputParameter"]]
+        for turn in range(len(turns)):
             yield from _paths(spec, below, inner, f"{above}.{key}.iteration-iterations({turn}:{turn}).iteration-item")
 
 

@@ -31,6 +31,12 @@ KILLED = settings(
     "generators.simple={epochs: 120, conditional: true}",  # so that there is time to kill it
     "resize_check.full_side=0",
 )
+ALL_CLASSES_AND_A_DOSE = settings(
+    "name=conditional",
+    "arms=[original, simple_gan, 'half: add=simple dose=0.5']",
+    "generators.simple.conditional=true",
+    "resize_check.full_side=0",
+)
 IN_NAMESPACE = ("--namespace", NAMESPACE)
 
 
@@ -109,6 +115,34 @@ def test_submitted_again_only_the_look_at_the_data_runs(kubeflow, smoke):
     again = kubeflow.submit(*STUDY, *FRESH)
     assert (again.done.returncode, again.done.stdout) == (0, smoke.done.stdout), again.done.stderr
     assert [box.name for box in again.look.boxes if box.state != "cached"] == ["look at the data"]
+
+
+def test_one_generator_of_all_classes_and_an_arm_that_is_written_out_run_there_too(kubeflow, tmp_path):
+    words = (*ALL_CLASSES_AND_A_DOSE, *FRESH)
+    run = kubeflow.submit(*STUDY, *words)
+    assert run.done.returncode == 0, run.done.stderr
+    names = [box.name for box in run.look.boxes]
+    for protocol in ("as printed", "held out"):
+        assert f"{protocol} / simple generators / * / train simple generator" in names
+        assert f"{protocol} / arms / half: add=simple dose=0.5 / train classifier" in names
+    kubeflow.pipelines("status", run.name, "--report", tmp_path / "report")
+    assert results(tmp_path / "report") == results(local_runs.run(tmp_path / "here", *words, **HERE).folder)
+
+
+def test_a_mistake_that_is_turned_in_the_dashboard_ends_the_run_in_one_sentence_before_anything_is_read(kubeflow):
+    like = kubeflow.begin(*STUDY, *TINY, *FRESH).look.run
+    turned = {**like["runtime_config"]["parameters"], "arms": ["original", "nonsense"]}
+    name = f"mistaken-{kubeflow.access}"
+    kept = ("experiment_id", "pipeline_version_reference", "service_account")
+    body = {key: like[key] for key in kept} | {"display_name": name, "runtime_config": {"parameters": turned}}
+    known().kubeflow.ask("POST", "/apis/v2beta1/runs", body)  # as its form does
+    kubeflow.pipelines("cancel", like["run_id"])
+    wait_for(lambda: look_at(name).is_over)
+    states = {box.name: box.state for box in look_at(name).boxes}
+    assert states.pop("settle the study") == "failed"
+    assert set(states.values()) <= {"waiting", "left out"}
+    told = kubeflow.pipelines("status", name).stderr
+    assert "there is no arm 'nonsense'; there are original, " in told and "Traceback" not in told
 
 
 def test_a_box_that_fails_is_named_with_its_reason_even_when_its_pod_is_gone(kubeflow, tmp_path):

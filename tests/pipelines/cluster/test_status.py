@@ -4,8 +4,8 @@ import os
 import subprocess
 
 import pytest
-from kfp_server import Play
-from local_runs import ROOT, command, environment
+from kfp_server import OVER, Play
+from local_runs import ROOT, SMALL, SMOKE, command, environment, settings
 
 from pipelines.__main__ import main
 
@@ -41,7 +41,7 @@ def test_a_run_is_found_by(word, kubeflow, begin, capsys):
     run = begin()
     run.made["display_name"] = "the one"
     assert main(["status", {"id": run.id, "prefix": run.id[:8], "name": "the one"}[word]]) == 0
-    assert capsys.readouterr().out.startswith(f"the one ({run.id}): running, 0 of 10 boxes\n")
+    assert capsys.readouterr().out.startswith(f"the one ({run.id}): running, 0 of 11 boxes\n")
 
 
 def test_of_runs_with_one_name_the_newest_is_meant(kubeflow, begin, capsys):
@@ -72,14 +72,29 @@ def test_an_unknown_run_is_told_with_the_nearest_known(command, kubeflow, begin,
 def test_a_runs_boxes_are_shown_with_their_states(kubeflow, begin, capsys):
     kubeflow.play = Play(cached=("root.ingest",))
     run = begin()
-    for _ in range(3):
+    for _ in range(4):
         run.go_on()
     assert main(["status", run.id]) == 0
     told = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert told[2:4] == ["done look at the data 15 s", "cached ingest images"]
-    assert told[4] == "done ingest second test set 15 s"
-    assert told[5].startswith("running as printed / divide since 03:01:05 (")
+    assert told[2:5] == ["done settle the study 15 s", "done look at the data 15 s", "cached ingest images"]
+    assert told[5] == "done ingest second test set 15 s"
+    assert told[6].startswith("running as printed / divide since 03:01:25 (")
     assert told[-1] == "waiting report"
+
+
+def test_one_generator_of_all_classes_is_shown_once(kubeflow, xrays, capsys):
+    words = ("--data", str(xrays), *SMALL, *settings("generators.simple.conditional=true"))
+    assert main(["submit", "--study", str(SMOKE), *words]) == 0
+    (run,) = kubeflow.runs.values()
+    while run.state not in OVER:
+        run.go_on()
+    capsys.readouterr()
+    assert main(["status", run.id]) == 0
+    told = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in told if "train simple generator" in line] == [
+        f"done {protocol} / simple generators / * / train simple generator 15 s"
+        for protocol in ("as printed", "held out")
+    ]
 
 
 def test_a_failed_run_shows_the_end_of_the_log_too(kubeflow, begin, capsys):

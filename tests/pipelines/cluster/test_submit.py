@@ -193,7 +193,7 @@ def test_each_box_is_told_of_as_it_begins_and_ends(reported, waited, capsys):
     ends, begins = (
         {line.split(": ")[0] for line in told if f": {word}" in line} for word in ("done in 15 s", "running")
     )
-    assert ends == begins and len(ends) == 4 + 2 * 3
+    assert ends == begins and len(ends) == 5 + 2 * 3
     assert "held out / arms / original / train classifier" in ends
 
 
