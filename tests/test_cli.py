@@ -333,6 +333,10 @@ MISTAKES = {
         ["train-generator", "parts", "new", "--kind", "simple", "--label", "covid"],
         "no class 'covid'",
     ),
+    "a generator that the study has not": (
+        ["train-generator", "parts", "new", "--kind", "simpel", "--label", "normal"],
+        "generators has no 'simpel'; did you mean 'simple'?",
+    ),
     "a transfer from nothing": (
         ["train-generator", "parts", "new", "--kind", "transfer", "--label", "normal"],
         "needs a trained generator",
@@ -399,6 +403,12 @@ def test_without_torch_a_verb_that_trains_names_what_is_missing(chain, tmp_path)
     done = syntrial("synthesize", chain / "transfer", tmp_path / "new", PYTHONPATH=path)
     assert done.returncode == 2
     assert done.stderr == "error: synthesize needs torch, which is not installed; pip install torch brings it\n"
+
+
+def test_a_generator_that_a_study_adds_is_trained_by_hand_like_any_other(chain, tmp_path):
+    words = ("--set", "generators.mine.epochs=1", chain / "held_out parts", tmp_path / "mine", "--kind", "mine")
+    by_hand("train-generator", *words, "--label", "normal")
+    assert json.loads((tmp_path / "mine" / "about.json").read_text())["name"] == "mine/normal"
 
 
 def test_ctrl_c_ends_a_training_with_how_to_go_on(chain, tmp_path):

@@ -139,7 +139,7 @@ def _train_generator(verbs: Group) -> None:
     )
     parser.add_argument("images", help="image set")
     parser.add_argument("out", help="folder to write")
-    parser.add_argument("--kind", choices=("faces", "simple", "transfer"), required=True)
+    parser.add_argument("--kind", required=True, metavar="NAME", help="a generator of the study, such as simple")
     parser.add_argument("--label", required=True, help="class to learn from; '*' for one conditional generator of all")
     parser.add_argument("--start", default="", metavar="GENERATOR", help="generator that a transfer continues")
 
@@ -147,7 +147,7 @@ def _train_generator(verbs: Group) -> None:
 def _run_train_generator(flags: Flags) -> Numbers:
     from syntrial.train_generator import train_generator
 
-    config = getattr(_study(flags).generators, flags.kind)
+    config = _study(flags).generators[flags.kind]
     return train_generator(
         flags.images, flags.out, kind=flags.kind, label=flags.label, config=config, start=flags.start
     )
