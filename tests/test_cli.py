@@ -312,6 +312,10 @@ def test_an_export_that_fails_leaves_nothing(chain, tmp_path):
 MISTAKES = {
     "no verb": ([], "required: COMMAND"),
     "an unknown verb": (["sythesize"], "invalid choice: 'sythesize'"),
+    "a flag before its verb": (
+        ["--set", "side=32", "split"],
+        "--set stands before the command; flags follow it, such as syntrial run --set ...",
+    ),
     "an unknown flag": (["split", "images", "new", "--protocol", "held_out", "--colour"], "--colour"),
     "a side of nothing": (["ingest", "raw", "new", "--side", "0"], "0 is not a whole number of px"),
     "no such data": (["ingest", "nowhere", "new"], "there is no nowhere"),
