@@ -71,10 +71,20 @@ def continuing(study: StudyConfig) -> list[str]:
 
 
 def epochs_of(study: StudyConfig) -> dict[str, str]:
-    """The parameters that are numbers of epochs, each with the setting that it turns."""
-    names = [*starts_of(study), *kinds_of(study)]
-    turned = {f"{re.sub(r'[^a-z0-9]+', '_', name.lower())}_epochs": f"generators.{name}.epochs" for name in names}
-    return {**turned, "classifier_epochs": "classifier.epochs"}
+    """The parameters that are numbers of epochs, each with the setting that it turns.
+
+    Raises:
+        ConfigError: two settings would be one parameter, since their names differ only in case or signs.
+    """
+    sections = [f"generators.{name}" for name in dict.fromkeys([*starts_of(study), *kinds_of(study)])]
+    turned: dict[str, str] = {}
+    for section in (*sections, "classifier"):
+        name = re.sub(r"[^a-z0-9]+", "_", section.removeprefix("generators.").lower())
+        if other := turned.get(f"{name}_epochs"):
+            known = other.removesuffix(".epochs")
+            raise ConfigError(f"{known} and {section} would both be turned by {name}_epochs; rename the generator")
+        turned[f"{name}_epochs"] = f"{section}.epochs"
+    return turned
 
 
 def arguments_of(study: StudyConfig, *, data: str, faces: str, external: str) -> dict[str, Any]:

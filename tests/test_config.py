@@ -95,6 +95,7 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
         ),
         ("generators={a/b: {}}", "generators.a generator cannot be called 'a/b'; a name has letters, digits, - and _"),
         ("generators={'*': {}}", "generators.a generator cannot be called '[*]'; a name has letters"),
+        ("generators={3d: {}}", "cannot be called '3d'; .* a letter first"),
         ("generators={real: {}}", "cannot be called 'real'; .* and is neither all nor real$"),
         ("generators={modern: {widht: 8}}", "^quick.yaml: generators.modern has no 'widht'; did you mean 'width'[?]$"),
         ("generators={modern: 3}", "^quick.yaml: generators.modern is 3; it needs settings by name$"),

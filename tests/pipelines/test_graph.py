@@ -137,6 +137,21 @@ def test_a_generator_that_a_study_names_has_a_loop_and_epochs_of_its_own(tmp_pat
     assert {(one["epochs"], one["settings"]["width"]) for one in trained} == {(3, 8)}
 
 
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["my-gan", "my_gan"], "generators.my-gan and generators.my_gan would both be turned by my_gan_epochs"),
+        (["simple", "Simple"], "generators.simple and generators.Simple would both be turned by simple_epochs"),
+        (["classifier"], "generators.classifier and classifier would both be turned by classifier_epochs"),
+    ],
+)
+def test_two_settings_that_would_be_one_parameter_are_refused_in_one_sentence(names, told):
+    arms = ", ".join(f"'arm{number}: add={name}'" for number, name in enumerate(names))
+    study = load_study(SMOKE, [f"arms=[original, {arms}]", *(f"generators.{name}.epochs=2" for name in names)])
+    with pytest.raises(ConfigError, match=told):
+        graph(study)
+
+
 def test_more_generators_than_pool_has_inputs_are_refused_in_one_sentence():
     names = [f"own_{number}" for number in range(SETS + 1)]
     arms = ", ".join(f"{{name: arm_{name}, add: {name}}}" for name in names)

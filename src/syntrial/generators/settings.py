@@ -18,7 +18,7 @@ from syntrial.settings import PAPER, UNSAID, Config, hint, setting
 
 SIDES = (32, 64, 128, 256)  # px that generators draw
 FIRST = "faces"  # the generator that learns from the faces; the others learn from the classes, and may continue it
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,30}")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")  # parameters of the pipeline are named after it
 RESERVED = ("all", "real")  # the settings that generators share; what images that were not drawn come from
 
 
@@ -312,6 +312,7 @@ def _merged(name: str, own: Any, shared: dict[str, Any]) -> tuple[Any, set[str]]
 def _refuse_name(name: str) -> None:
     if not NAME.fullmatch(name) or name in RESERVED:
         raise ValueError(
-            f"a generator cannot be called {name!r}; a name has letters, digits, - and _ (31 at most), and is neither "
+            f"a generator cannot be called {name!r}; a name has letters, digits, - and _ (31 at most, a letter first), "
+            "and is neither "
             f"{' nor '.join(RESERVED)}"
         )
