@@ -34,7 +34,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Speed:
-    """Images per second of one box on this machine, for a generator and a classifier of a study's size."""
+    """Images per second of one box on this machine, for the generator `simple` and a classifier of a study's size."""
 
     gan: float
     cnn: float
@@ -132,6 +132,12 @@ def _drawn(facts: Facts, known: Known) -> int:
     return int(facts["count"]) * (len(known.counts.classes) if facts["label"] == ALL else 1)
 
 
+def _heavier(facts: Facts, known: Known) -> float:
+    """How much more an image costs a generator than `simple`, which is measured."""
+    generators = known.study.generators
+    return generators[facts["kind"]].relative_cost / generators.simple.relative_cost
+
+
 def _generator_bytes(facts: Facts, known: Known, networks: Networks, received: int) -> int:
     return networks.generator * WEIGHT_BYTES
 
@@ -187,19 +193,25 @@ BOXES = {
         torch=True,
         labels=_of_generator,
         images=_shown,
-        seconds=lambda facts, known, speed: _shown(facts, known) / speed.gan,
+        seconds=lambda facts, known, speed: _shown(facts, known) * _heavier(facts, known) / speed.gan,
         sends=_generator_bytes,
         kept=lambda networks: networks.checkpoint,
-        step=lambda facts, known, networks: (networks.gan_flops, int(facts["settings"]["batch"])),
+        step=lambda facts, known, networks: (
+            networks.gan_flops * _heavier(facts, known),
+            int(facts["settings"]["batch"]),
+        ),
     ),
     "synthesize": Box(
         torch=True,
         labels=_of_generator,
         images=_drawn,
-        seconds=lambda facts, known, speed: EVALUATION * _drawn(facts, known) / speed.gan,
+        seconds=lambda facts, known, speed: EVALUATION * _drawn(facts, known) * _heavier(facts, known) / speed.gan,
         sends=lambda facts, known, networks, received: _drawn(facts, known) * _pixels(facts),
         # A ninth: the generator's pass without the discriminator's, and without learning.
-        step=lambda facts, known, networks: (networks.gan_flops / 9, int(facts["settings"]["batch"])),
+        step=lambda facts, known, networks: (
+            networks.gan_flops * _heavier(facts, known) / 9,
+            int(facts["settings"]["batch"]),
+        ),
     ),
     "pool": Box(
         labels=lambda facts: {"protocol": facts["protocol"]},

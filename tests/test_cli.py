@@ -312,6 +312,10 @@ def test_an_export_that_fails_leaves_nothing(chain, tmp_path):
 MISTAKES = {
     "no verb": ([], "required: COMMAND"),
     "an unknown verb": (["sythesize"], "invalid choice: 'sythesize'"),
+    "a flag before its verb": (
+        ["--set", "side=32", "split"],
+        "--set stands before the command; flags follow it, such as syntrial run --set ...",
+    ),
     "an unknown flag": (["split", "images", "new", "--protocol", "held_out", "--colour"], "--colour"),
     "a side of nothing": (["ingest", "raw", "new", "--side", "0"], "0 is not a whole number of px"),
     "no such data": (["ingest", "nowhere", "new"], "there is no nowhere"),
@@ -403,6 +407,12 @@ def test_without_torch_a_verb_that_trains_names_what_is_missing(chain, tmp_path)
     done = syntrial("synthesize", chain / "transfer", tmp_path / "new", PYTHONPATH=path)
     assert done.returncode == 2
     assert done.stderr == "error: synthesize needs torch, which is not installed; pip install torch brings it\n"
+
+
+def test_a_generator_that_a_study_adds_is_trained_by_hand_like_any_other(chain, tmp_path):
+    words = ("--set", "generators.mine.epochs=1", chain / "held_out parts", tmp_path / "mine", "--kind", "mine")
+    by_hand("train-generator", *words, "--label", "normal")
+    assert json.loads((tmp_path / "mine" / "about.json").read_text())["name"] == "mine/normal"
 
 
 def test_ctrl_c_ends_a_training_with_how_to_go_on(chain, tmp_path):

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from syntrial import identity
+from syntrial.classifiers.settings import CLASSIFIERS
+from syntrial.generators.settings import ARCHITECTURES
 from syntrial.identity import TELLING, code_digest, imports_of, is_telling, libraries, meaning, reached, sources
 
 # A package in small, with every form of import.
@@ -102,13 +104,40 @@ def test_imports_are_found_by_their_text_as_python_finds_them():
         if "tests" in path.parts:
             continue
         by_name = {  # of a room whose modules are chosen by name
-            f"{room}.{module.stem}"
+            identity._name(module, identity.PACKAGE)
             for chooser, room in identity.CHOSEN.items()
             if path == identity._path(chooser, identity.PACKAGE)
-            for module in (identity.PACKAGE / room).glob("[a-z]*.py")
+            for module in (identity.PACKAGE / room).rglob("*.py")
         }
         stated = {name for name in imported(path) if identity._path(name, identity.PACKAGE).is_file()}
-        assert set(imports_of(path)) == stated | by_name
+        rooms = {name.rpartition(".")[0] for name in stated} - {""}
+        assert set(imports_of(path)) == stated | rooms | by_name
+
+
+def test_no_module_imports_by_a_place_that_only_python_knows():
+    for path in (path for path in FILES if "tests" not in path.parts):
+        imports = (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom))
+        assert not [node for node in imports if node.level], path
+
+
+@pytest.mark.parametrize("place", ["generators/diffusion/__init__", "generators/diffusion/unet", "generators/_shapes"])
+def test_whatever_lies_in_a_room_of_families_is_part_of_what_trains(place, tmp_path):
+    real = shutil.copytree(identity.PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("__pycache__"))
+    (real / place).parent.mkdir(exist_ok=True)
+    (real / f"{place}.py").write_text("changed = False\n", encoding="utf-8")
+    assert code_digest("train_generator", real) != code_digest("train_generator", with_change_in(real, place))
+
+
+def test_what_is_chosen_by_name_lies_in_the_room_that_counts_for_it():
+    learners = [family.learner for family in ARCHITECTURES.values()]
+    networks = [architecture.network for architecture in CLASSIFIERS.values()]
+    assert all(name.startswith("syntrial.generators.") for name in learners)
+    assert all(name.startswith("syntrial.classifiers.") for name in networks)
+
+
+def test_the_text_of_a_room_counts_since_python_runs_it_on_the_way_to_its_modules(tmp_path):
+    real = shutil.copytree(identity.PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("__pycache__"))
+    assert code_digest("split", real) != code_digest("split", with_change_in(real, "training/__init__"))
 
 
 def test_a_network_that_is_chosen_by_name_is_part_of_what_trains_it_and_of_nothing_else():
@@ -169,6 +198,10 @@ def test_what_only_explains_is_no_part_of_an_identity(changed):
 )
 def test_whatever_computes_is_part_of_an_identity(changed):
     assert meaning(changed) != meaning("def area(side):\n    return side**2\n")
+
+
+def test_a_value_that_stands_alone_on_its_line_is_no_docstring():
+    assert meaning('UNITS = {\n    "side":\n    "px"\n}\n') != meaning('UNITS = {\n    "side":\n    "mm"\n}\n')
 
 
 def test_blank_lines_within_a_string_count():

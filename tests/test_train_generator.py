@@ -1,6 +1,7 @@
 """A generator learns from its own images, stops when it makes no sense, and survives being killed."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -77,6 +78,13 @@ def test_with_other_threads_it_does_not_go_on_from_what_one_thread_has_kept(part
     keys.append(task.key(device()))
     monkeypatch.setenv("SYNTRIAL_THREADS", "1")
     assert keys[0] != keys[1] and task.key(device()) == keys[0]
+
+
+def test_with_another_order_of_classes_it_does_not_go_on_from_labels_that_mean_others(parts):
+    whole = ImageSet.open(parts / "held_out")
+    turned = replace(whole, about={**whole.about, "classes": whole.classes[::-1]})
+    keys = [Task.of(images, "simple", "normal", TINY, "").key(device()) for images in (whole, turned)]
+    assert whole.digest == turned.digest and keys[0] != keys[1]
 
 
 def test_every_number_is_written_down_and_finite(parts, tmp_path):

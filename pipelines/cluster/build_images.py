@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import os
 import re
 import shlex
@@ -14,8 +15,9 @@ import tempfile
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from pipelines.cluster.containers import RECIPES, REGISTRY, ROOT, names_of
+from pipelines.cluster.containers import CODE, RECIPES, REGISTRY, ROOT, code_of, names_of
 from syntrial import __version__
 from syntrial.errors import ConfigError, SyntrialError
 
@@ -69,7 +71,8 @@ def check(registry: str, images: list[str]) -> None:
 
 
 def build(image: str, registry: str, names: list[str], environment: Mapping[str, str] = os.environ) -> None:
-    """Builds an image and gives it those of its names that the registry lacks; HERE is none, and lacks all.
+    """Builds an image and gives it those of its names that the registry lacks, or has with other code; HERE is none,
+    and lacks all.
 
     Args:
         environment: BUILDER, docker, podman or buildah (else the first of these that works); HUB, where base images
@@ -78,20 +81,28 @@ def build(image: str, registry: str, names: list[str], environment: Mapping[str,
     Raises:
         SyntrialError: no builder works, or it fails.
     """
-    lacking = [name for name in names if registry == HERE or not is_there(name)]
+    code = code_of(image)
+    found = {name: None if registry == HERE else code_in(name) for name in names}
+    lacking = [name for name in names if found[name] != code]
     if not lacking:
         print(f"{image}: {registry} has it", file=sys.stderr)
         return
     program = find_builder(environment)
     _, command, pushing = BUILDERS[Path(program).name]
     with tempfile.TemporaryDirectory() as scratch:
-        given = [*_labels(image), *_tags(lacking), *_reach(program, environment, Path(scratch))]
+        given = [*_labels(image, code), *_tags(lacking), *_reach(program, environment, Path(scratch))]
         _do([program, *command, *given, *_recipe(image, Path(scratch))], f"{image} could not be built")
-    if names_of(image, registry) != names:
+    if (names_of(image, registry), code_of(image)) != (names, code):
         raise SyntrialError(f"files of {image} changed while it was being built, so no name fits it; build it again")
     for name in lacking if registry != HERE else ():
         plain = ["--tls-verify=false"] if _is_loopback(name) and Path(program).name != "docker" else []
         _do([program, "push", *pushing, *plain, name], f"{registry} did not take {name} (it may want a login first)")
+    if replaced := [name.rpartition(":")[2] for name in lacking if found[name] is not None]:
+        print(
+            f"{image}: {registry} had older code under {', '.join(replaced)}; nodes that already hold such a tag keep "
+            "the older code unless image_pull_policy in place.yaml is Always",
+            file=sys.stderr,
+        )
 
 
 def find_builder(environment: Mapping[str, str]) -> str:
@@ -113,19 +124,32 @@ def find_builder(environment: Mapping[str, str]) -> str:
     raise ConfigError(f"none of {', '.join(BUILDERS)} works here; install one, or name it with BUILDER=/path/to/one")
 
 
-def is_there(name: str) -> bool:
-    """True where a registry reports that it has an image. One that wants a login first counts as lacking it: to push it
-    again costs little, since layers that it has are not sent twice.
+def code_in(name: str) -> str | None:
+    """The fingerprint of the code in an image of a registry, from its label; "" for an image without a label that can
+    be read. None where the registry lacks the image, or wants a login first: to push it again costs little, since
+    layers that it has are not sent twice.
     """
     host, _, rest = name.partition("/")
     repository, _, tag = rest.rpartition(":")
-    address = f"{'http' if _is_loopback(name) else 'https'}://{host}/v2/{repository}/manifests/{tag}"
-    request = urllib.request.Request(address, method="HEAD", headers={"Accept": MANIFESTS})
+    address = f"{'http' if _is_loopback(name) else 'https'}://{host}/v2/{repository}"
     try:
-        with urllib.request.urlopen(request, timeout=10):
-            return True
+        manifest = _fetched(f"{address}/manifests/{tag}")
     except OSError:
-        return False
+        return None
+    except ValueError:
+        return ""
+    try:
+        labels = _fetched(f"{address}/blobs/{manifest['config']['digest']}")["config"].get("Labels") or {}
+        return str(labels.get(CODE, ""))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # such as a list of images
+        return ""
+
+
+def _fetched(address: str) -> Any:
+    """JSON from a registry."""
+    request = urllib.request.Request(address, headers={"Accept": MANIFESTS})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
 
 
 def pip_options(environment: Mapping[str, str]) -> dict[str, str]:
@@ -203,14 +227,15 @@ def _made_here(folder: Path, made: Path) -> list[str]:
     return [f"--build-context=made={made}"]
 
 
-def _labels(image: str) -> list[str]:
+def _labels(image: str, code: str) -> list[str]:
     if image == "minio":
         version = (ROOT / "images" / "minio" / "go.mod").read_text(encoding="utf-8").split()[-1]
     else:
         version = __version__
     revision = _said(["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]).strip()
     labels = {"version": version, "revision": revision or "unknown"}
-    return [f"--label=org.opencontainers.image.{name}={value}" for name, value in labels.items()]
+    own = [f"--label={CODE}={code}"] if code else []
+    return [*(f"--label=org.opencontainers.image.{name}={value}" for name, value in labels.items()), *own]
 
 
 def _tags(names: list[str]) -> list[str]:

@@ -25,6 +25,9 @@ RECIPES = {  # files of images/ by image; a change in one of them makes another 
 }
 
 
+CODE = "syntrial.code"  # a label: the hash of all code in an image, that which no tag depends on included
+
+
 def refuse_without_clone(root: Path = ROOT) -> None:
     """Raises ConfigError where a wheel is installed: the recipes of the images, which tags depend on, are in clones."""
     if not (root / "images" / "Dockerfile").is_file():
@@ -54,6 +57,13 @@ def minio_of(registry: str, root: Path = ROOT) -> str:
     return f"{registry}/syntrial-minio:{_digest(_recipe('minio', root))}"
 
 
+def code_of(image: str, root: Path = ROOT) -> str:
+    """A fingerprint of all code of ours in an image; "" where it holds none. Equal tags may hold different code: a tag
+    depends only on what its box computes with.
+    """
+    return "" if image == "minio" else _digest(_whole(root / "src" / "syntrial"))
+
+
 def names_of(image: str, registry: str, root: Path = ROOT) -> list[str]:
     """All names of an image: a key of RECIPES."""
     if image == "minio":
@@ -67,8 +77,9 @@ def _image(box: str) -> str:
 
 def _whole(package: Path) -> bytes:
     """All code: the command serves what no box computes with, too."""
-    return b"".join(
-        path.name.encode() + path.read_bytes() for path in sorted(package.rglob("*.*")) if path.suffix != ".pyc"
+    files = [path for path in sorted(package.rglob("*")) if path.is_file() and path.suffix != ".pyc"]
+    return b"\0".join(
+        part for path in files for part in (path.relative_to(package).as_posix().encode(), path.read_bytes())
     )
 
 

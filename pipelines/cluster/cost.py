@@ -38,12 +38,13 @@ def measured(study: StudyConfig) -> Networks:
     learner = train_classifier.begin(len(study.classes), 0, study.classifier, device)
     image, label = torch.zeros(2, 1, study.side, study.side), torch.zeros(2, dtype=torch.int64)
     with FlopCounterMode(display=False) as gan:
-        generator.step([(image, label)], 0)
+        generator.step([(image, label)] * config.batches_per_step, 0)
     with FlopCounterMode(display=False) as cnn:
         train_classifier.update(learner, image, label, None)
     classifier = sum(weight.numel() for weight in learner.network.parameters())
     kept, learning = _numbers(generator.parts()), _numbers(generator.state())
-    return Networks(kept, learning, classifier, gan.get_total_flops() / 2, cnn.get_total_flops() / 2)
+    shown = len(image) * config.batches_per_step
+    return Networks(kept, learning, classifier, gan.get_total_flops() / shown, cnn.get_total_flops() / len(image))
 
 
 def _numbers(value: Any) -> int:

@@ -139,7 +139,7 @@ def _train_generator(verbs: Group) -> None:
     )
     parser.add_argument("images", help="image set")
     parser.add_argument("out", help="folder to write")
-    parser.add_argument("--kind", required=True, help="the generator's name in the study, such as simple")
+    parser.add_argument("--kind", required=True, metavar="NAME", help="a generator of the study, such as simple")
     parser.add_argument("--label", required=True, help="class to learn from; '*' for one conditional generator of all")
     parser.add_argument("--start", default="", metavar="GENERATOR", help="generator that a transfer continues")
 

@@ -12,6 +12,8 @@ from syntrial.store import atomic
 
 Flags = argparse.Namespace
 
+OWN = ("-h", "--help", "--version")  # the flags that stand without a command
+
 # What the light image leaves out.
 HEAVY = ("torch", "safetensors")
 
@@ -43,7 +45,9 @@ class Group:
 def run(parser: Parser, words: list[str] | None = None) -> int:
     """Parses the command line (sys.argv's unless given) and does what its `command` does. Returns the exit code."""
     flags = Flags(verb="syntrial", stopped="")
+    words = sys.argv[1:] if words is None else words
     try:
+        _refuse_early_flag(words)
         parser.parse_args(words, flags)
         code: int = flags.command(flags)
         sys.stdout.flush()
@@ -64,6 +68,12 @@ def run(parser: Parser, words: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("; ".join(filter(None, ("stopped", flags.stopped))), file=sys.stderr)
         return 130
+
+
+def _refuse_early_flag(words: list[str]) -> None:
+    """Raises ConfigError for a flag of a command that stands before the command."""
+    if words and words[0].startswith("-") and words[0] not in OWN:
+        raise ConfigError(f"{words[0]} stands before the command; flags follow it, such as syntrial run {words[0]} ...")
 
 
 def _mistake(sentence: str) -> int:

@@ -106,14 +106,17 @@ def libraries(modules: Iterable[str], package: Path = PACKAGE) -> list[str]:
 def meaning(text: str) -> str:
     """A module's text without what cannot change a result: docstrings, comments, blank lines, spaces at line ends.
 
-    A docstring is a string that follows a colon, or nothing, and stands on lines of its own.
+    A docstring is a string that follows a colon, or nothing, and stands on lines of its own, outside of all brackets.
     """
     parts: list[str] = []
-    code, end = "", 0
+    code, end, depth = "", 0, 0
     for literal in LITERAL.finditer(text):
-        code += text[end : literal.start()]
+        between = text[end : literal.start()]
+        code += between
         end = literal.end()
-        if literal["text"] and not _is_docstring(code if code.strip() or not parts else ".", text[end : end + 1]):
+        depth += sum(map(between.count, "([{")) - sum(map(between.count, ")]}"))
+        lone = depth == 0 and _is_docstring(code if code.strip() or not parts else ".", text[end : end + 1])
+        if literal["text"] and not lone:
             parts += [BLANK.sub("\n", code), literal["text"]]
             code = ""
     return "".join([*parts, BLANK.sub("\n", code + text[end:])]).strip()
@@ -132,10 +135,13 @@ def imports_of(path: Path, package: Path = PACKAGE) -> list[str]:
         inner = [f"{base}.{name}".strip(".") for name in names]
         beyond = [name for name in inner if not _path(name, package).is_file()]  # what the package itself defines
         wanted += [*([base] if base or beyond else []), *inner]
+    for name in [*wanted]:  # Python runs the text of each room on the way to a module in it
+        parts = name.split(".")
+        wanted += [".".join(parts[:depth]) for depth in range(1, len(parts))]
     for module, room in CHOSEN.items():
         if path == _path(module, package):
-            wanted += [f"{room}.{chosen.stem}" for chosen in sorted((package / room).glob("[a-z]*.py"))]
-    return [part for part in wanted if _path(part, package).is_file()]
+            wanted += sorted(_name(chosen, package) for chosen in (package / room).rglob("*.py"))
+    return [part for part in dict.fromkeys(wanted) if _path(part, package).is_file()]
 
 
 @cache
@@ -156,6 +162,11 @@ def _path(name: str, package: Path) -> Path:
     """Of a module, or of the package itself ("")."""
     base = package.joinpath(*name.split("."))
     return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+
+
+def _name(path: Path, package: Path) -> str:
+    """The inverse of `_path`."""
+    return ".".join(path.relative_to(package).with_suffix("").parts).removesuffix(".__init__")
 
 
 def _version(library: str) -> str:

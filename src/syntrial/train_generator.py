@@ -148,11 +148,9 @@ class Task:
 
     def key(self, device: torch.device) -> str:
         """Of its checkpoints: equal for equal work only."""
-        start = self.source.digest if self.source else ""
-        place = machine.kind(device)
-        return key_for(
-            self.images.digest, self.name, self.config.model_dump(), start, code_digest("train_generator"), place
-        )
+        start, place = self.source.digest if self.source else "", machine.kind(device)
+        images = [self.images.digest, self.images.classes]  # the order of the classes numbers the labels
+        return key_for(images, self.name, self.config.model_dump(), start, code_digest("train_generator"), place)
 
     def batches(self, device: torch.device) -> Batches:
         """The images it learns from, in an order that is its own."""

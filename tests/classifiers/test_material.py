@@ -210,3 +210,18 @@ def test_another_title_or_control_leaves_the_material_as_it_is(pools):
         for more in ("", " title=Half against=original")
     )
     assert one.digest == other.digest != material_of(pools["held_out"], "simple_gan", AUGMENT, CPU).digest
+
+
+def test_another_order_of_classes_is_other_material_since_it_numbers_the_labels(pools):
+    whole = pools["held_out"]
+    turned = replace(whole, about={**whole.about, "classes": whole.classes[::-1]})
+    digests = [material_of(images, "original", AUGMENT, CPU).digest for images in (whole, turned)]
+    assert whole.digest == turned.digest and digests[0] != digests[1]
+
+
+def test_another_share_that_validates_is_other_material_whatever_the_rows(pools):
+    whole = pools["as_printed"]
+    config = {**whole.about["config"], "val_share": 0.3}
+    turned = replace(whole, about={**whole.about, "config": config})
+    digests = [material_of(images, "duplicates", AUGMENT, CPU).digest for images in (whole, turned)]
+    assert whole.digest == turned.digest and digests[0] != digests[1]

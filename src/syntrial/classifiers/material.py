@@ -95,7 +95,7 @@ def material_of(whole: ImageSet, arm: str, augmentation: AugmentConfig, device: 
         arm=name,
         recipe=recipe,
         protocol=protocol,
-        digest=f"{whole.digest} {recipe.computes} {augmentation.model_dump() if recipe.augment else ''}",
+        digest=_digest(whole, recipe, protocol, augmentation),
         side=whole.side,
         classes=whole.classes,
         train=parts.pop("train"),
@@ -105,6 +105,13 @@ def material_of(whole: ImageSet, arm: str, augmentation: AugmentConfig, device: 
         validation=_validation(whole, used),
         ancestors=whole.ancestors(positions["train"]),
     )
+
+
+def _digest(whole: ImageSet, recipe: Recipe, protocol: str, augmentation: AugmentConfig) -> str:
+    """Of all that decides what trains, in which order labels are numbered, and what validates."""
+    _, validating = _copied(whole, protocol)
+    changes = augmentation.model_dump() if recipe.augment else ""
+    return f"{whole.digest} {whole.classes} {protocol} {validating} {recipe.computes} {changes}"
 
 
 def _rows_of(whole: ImageSet, name: str, recipe: Recipe, protocol: str, copies: int) -> list[tuple[int, str]]:

@@ -1,6 +1,7 @@
 """Images are called after what is in them, hold what they should and nothing else, and are built with what is there."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ from local_runs import ROOT
 from packaging.requirements import Requirement
 
 from pipelines.boxes import BOXES
-from pipelines.cluster.containers import COMMAND, RECIPES, image_of, minio_of, names_of
+from pipelines.cluster.containers import CODE, COMMAND, RECIPES, code_of, image_of, minio_of, names_of
 
 TRAINS = {name for name, box in BOXES.items() if box.torch}
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -45,7 +46,7 @@ def names(root: Path) -> dict[str, str]:
         ("src/syntrial/report.py", {"report", COMMAND}),
         ("src/syntrial/split.py", {"split", COMMAND}),
         ("src/syntrial/train_classifier.py", {"train_classifier", COMMAND}),
-        ("src/syntrial/training/adam.py", {"train_generator", "train_classifier", COMMAND}),
+        ("src/syntrial/training/adam.py", {"train_generator", "synthesize", "train_classifier", COMMAND}),
         ("src/syntrial/cli.py", {COMMAND}),
         ("src/syntrial/store/objects.py", {COMMAND}),
         ("images/Dockerfile", {*BOXES, COMMAND}),
@@ -226,15 +227,22 @@ def make(checkout, tmp_path):
     return made
 
 
+CONFIG = {"config": {"digest": "sha256:0", "mediaType": "application/vnd.oci.image.config.v1+json"}}
+LABELS = {CODE: code_of("light")}
+
+
 @contextlib.contextmanager
-def registry(*there: str):
-    """HOST:PORT of one that has the tags that begin so."""
+def registry(*there: str, labels: dict[str, str] | None = LABELS, manifest: dict = CONFIG):
+    """HOST:PORT of one that has the tags that begin so, of images with such labels."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            tag = self.path.rpartition("/")[2]
-            self.send_response(200 if tag.startswith(there) else 404)
+        def do_GET(self) -> None:
+            *_, kind, name = self.path.split("/")
+            has = name == "sha256:0" if kind == "blobs" else name.startswith(there)
+            own = None if "minio" in self.path else labels
+            self.send_response(200 if has else 404)
             self.end_headers()
+            self.wfile.write(json.dumps({"config": {"Labels": own}} if kind == "blobs" else manifest).encode())
 
         def log_message(self, *args: object) -> None: ...
 
@@ -269,7 +277,7 @@ def test_a_registry_is_given_every_name(programs, make, checkout):
 
 def test_names_that_a_registry_has_are_left_as_they_are(programs, make, checkout):
     programs("buildah")
-    with registry("cli", "ingest", "split", "pool", "digest") as host:
+    with registry("cli", "settle", "ingest", "split", "pool", "digest") as host:
         _, asked = make("light", REGISTRY=host)
         (report,) = (name for name in names_of("light", host, checkout) if ":report-" in name)
     assert [tags(line) for line in asked if " build " in line] == [[report]]
@@ -281,6 +289,40 @@ def test_a_registry_that_has_all_of_an_image_costs_no_build(programs, make):
     with registry("") as host:
         done, asked = make("light", "train", "minio", REGISTRY=host)
     assert done.returncode == 0 and asked == []
+
+
+@pytest.mark.parametrize(
+    "has",
+    [{"labels": {CODE: "0123456789abcdef"}}, {"labels": {}}, {"labels": None}, {"manifest": {"manifests": []}}],
+    ids=["other code", "no such label", "no label", "a list of images"],
+)
+def test_tags_with_other_code_are_pushed_again_and_a_line_says_what_nodes_keep(has, programs, make, checkout):
+    programs("buildah")
+    with registry("", **has) as host:
+        done, asked = make("light", REGISTRY=host)
+    (built,) = (line for line in asked if " build " in line)
+    assert f"--label={CODE}={code_of('light', checkout)}" in built
+    assert [line.split()[-1] for line in asked if " push " in line] == names_of("light", host, checkout) == tags(built)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"light: {host} had older code under {COMMAND}-")
+    assert line.endswith("keep the older code unless image_pull_policy in place.yaml is Always")
+
+
+def test_a_change_of_a_module_that_computes_nothing_reaches_the_tags_that_it_does_not_change(programs, make, checkout):
+    programs("buildah")
+    before = names_of("train", "r", checkout)
+    with (checkout / "src" / "syntrial" / "store" / "objects.py").open("a", encoding="utf-8") as text:
+        text.write("changed = True\n")
+    assert names_of("train", "r", checkout) == before
+    with registry("") as host:
+        _, asked = make("train", REGISTRY=host)
+    assert [line.split()[-1] for line in asked if " push " in line] == names_of("train", host, checkout)
+
+
+def test_a_module_that_moves_to_another_room_is_other_code(checkout):
+    before = code_of("light", checkout)
+    (checkout / "src" / "syntrial" / "words.py").rename(checkout / "src" / "syntrial" / "judging" / "words.py")
+    assert code_of("light", checkout) != before
 
 
 @pytest.mark.parametrize("missing", ["version", "buildx"])

@@ -81,3 +81,20 @@ def test_a_step_is_counted_as_torch_counts_it():
     larger = measured(load_study(SMOKE, ["side=64", "resize_check.full_side=128"]))
     assert found.gan_flops > 0 and larger.cnn_flops == pytest.approx(4 * found.cnn_flops, rel=0.2)
     assert found.generator == 9819 and larger.generator > found.generator
+
+
+def test_a_step_with_more_updates_of_the_discriminator_shows_more_images():
+    once, thrice = (measured(load_study(SMOKE, [f"generators.all.discriminator_steps={steps}"])) for steps in (1, 3))
+    # Three updates of the discriminator for three images, and one of the generator, which costs for one image.
+    assert once.gan_flops / 3 < thrice.gan_flops < once.gan_flops
+
+
+def test_a_generator_with_larger_networks_costs_more_than_the_one_that_is_measured():
+    wide = "generators={simple: {width: 4}, wide: {width: 16}}"
+    arms = "arms=[original, simple_gan, 'wide_gan: add=wide']"
+    _, tasks, known = boxes(wide, arms)
+    hours = {
+        kind: gpu_hours([task for task in tasks if task.facts.get("kind") == kind], known, NETWORKS, Gpus(step_ms=1e-9))
+        for kind in ("simple", "wide")
+    }
+    assert hours["wide"] > hours["simple"]
