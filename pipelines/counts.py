@@ -28,7 +28,7 @@ class Counts:
         return sum(self.classes.values())
 
 
-def counted(study: StudyConfig, locations: dict[str, Location]) -> Counts:
+def count_images(study: StudyConfig, locations: dict[str, Location]) -> Counts:
     """Number of files of each class. Unreadable files are counted too; only `ingest` detects them."""
     beside = study.ingest.model_copy(update=BESIDE)
     external = _count(locations["external"], study.classes, beside)
@@ -42,7 +42,7 @@ def costed(study: StudyConfig, locations: dict[str, Location]) -> Counts:
     Raises:
         ConfigError: the names show no image of a class or set, as with an archive in an object store.
     """
-    counts = counted(study, locations)
+    counts = count_images(study, locations)
     unseen = [label for label in study.classes if not counts.classes.get(label)]
     if unseen:
         raise ConfigError(f"the names in {locations['data']} show none of {', '.join(unseen)}")

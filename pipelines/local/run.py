@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 import pipelines
 import syntrial
-from pipelines.counts import Counts, costed, counted
+from pipelines.counts import Counts, costed, count_images
 from pipelines.flags import add_study, locations_of, texts
 from pipelines.graph import arguments_of
 from pipelines.local.watch import AT_ONCE, Planned, needed_s, watch
@@ -30,7 +30,7 @@ from syntrial.errors import ConfigError, DataError, SyntrialError
 from syntrial.reporting import table
 from syntrial.store import atomic
 from syntrial.store.uris import Location
-from syntrial.words import counted as quantity
+from syntrial.words import counted
 
 BROKEN = re.compile(r"syntrial(?:\.\w+)*\.(?P<kind>\w+Error): (?P<sentence>.+)")
 # The messages of a shell for a killed process, and of torch and Python for too little memory.
@@ -62,7 +62,7 @@ def run(flags: argparse.Namespace) -> int:
         raise ConfigError("--runs is empty; it names the folder where results and the cache are kept, such as runs")
     runs = Path(flags.runs).resolve()
     _refuse_within(runs, locations)
-    counts = counted(study, locations)
+    counts = count_images(study, locations)
     with _alone(runs / study.name), _in_store(runs / "store") as lock, atomic.told_when_full(runs):
         folder = _new_folder(runs / study.name)
         print(f"study {study.name}: {flags.data} -> {_short(folder)}", file=sys.stderr)
@@ -232,11 +232,11 @@ def _dry_run(study: StudyConfig, counts: Counts) -> int:
         print(f"{box.name:48}{box.units:>12,}{box.whole_s / 60:>10.1f}")
     minutes = round(needed_s(boxes, AT_ONCE) / 60)
     print(
-        f"{quantity(len(boxes), 'box', 'boxes')}; "
-        f"{quantity(images_shown(boxes, 'train_generator'), 'image')} shown to generators, "
+        f"{counted(len(boxes), 'box', 'boxes')}; "
+        f"{counted(images_shown(boxes, 'train_generator'), 'image')} shown to generators, "
         f"{images_shown(boxes, 'train_classifier'):,} to classifiers; "
         f"measured here just now: {speed.gan:,.0f} and {speed.cnn:,.0f} images/s; "
-        f"about {quantity(minutes, 'minute')} with {AT_ONCE} boxes of a loop in parallel and an empty cache"
+        f"about {counted(minutes, 'minute')} with {AT_ONCE} boxes of a loop in parallel and an empty cache"
     )
     return 0
 
