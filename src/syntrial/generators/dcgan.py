@@ -191,8 +191,8 @@ class Dcgan(Learner):
         return torch.randn(len(label_N), self.settings.latent, device=label_N.device)
 
     def move_average(self, images: int, images_shown: int) -> None:
-        """Updates the moving average: keep * old + (1 - keep) * new, after a step of `images` images. Karras et al. 2018,
-        section 4.
+        """Updates the moving average: keep * old + (1 - keep) * new, after a step of `images` images. Karras et al.
+        2018, section 4.
         """
         old = [weight.detach() for weight in self.changes.average.parameters()]
         new = [weight.detach() for weight in self.changes.generator.parameters()]
