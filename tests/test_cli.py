@@ -289,7 +289,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(verb, chain, raw, tmp_pa
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert "no room" in done.stderr.splitlines()[-1]
+    assert "no space left" in done.stderr.splitlines()[-1]
     assert list((tmp_path / "here").iterdir()) == []
 
 

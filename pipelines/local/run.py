@@ -63,7 +63,7 @@ def run(flags: argparse.Namespace) -> int:
     runs = Path(flags.runs).resolve()
     _refuse_within(runs, locations)
     counts = count_images(study, locations)
-    with _alone(runs / study.name), _in_store(runs / "store") as lock, atomic.told_when_full(runs):
+    with _alone(runs / study.name), _in_store(runs / "store") as lock, atomic.full_reported(runs):
         folder = _new_folder(runs / study.name)
         print(f"study {study.name}: {flags.data} -> {_short(folder)}", file=sys.stderr)
         request = {

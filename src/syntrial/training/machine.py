@@ -43,8 +43,8 @@ def device() -> torch.device:
             f"{torch.__version__} cannot use; cpu always works"
         ) from None
     if chosen.type == "cuda":
-        # Not torch.use_deterministic_algorithms, which imports torch's compiler: four seconds a box. On a CPU
-        # everything used here is deterministic; on a GPU cuDNN's choice of algorithm is what is not.
+        # Not torch.use_deterministic_algorithms, which imports torch's compiler: four seconds per box. On a CPU
+        # everything used here is deterministic; on a GPU only cuDNN's choice of algorithm is not.
         torch.backends.cudnn.deterministic = True
         torch.set_float32_matmul_precision("high")  # TF32: its 10 bits of mantissa suffice for training GANs and CNNs
         torch.backends.cudnn.allow_tf32 = True

@@ -268,7 +268,7 @@ def test_a_full_disk_is_one_sentence(xrays, tmp_path):
     full = ["bash", "-c", 'ulimit -f 150 && exec "$@"', "bash", *words]  # 48 images of 64 px take 192 KiB
     done = subprocess.run(full, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr[-3000:]
-    assert "has no room (File too large); make room and start again" in done.stderr.splitlines()[-1]
+    assert "has no space left (File too large); free some and start again" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_a_box_without_memory_is_said_to_be_one(line, tmp_path, capsys):
 
 def test_a_full_disk_that_the_engine_meets_is_one_sentence_as_well(tmp_path):
     (tmp_path / "engine.log").write_text("Traceback\nOSError: [Errno 28] No space left on device: 'cache.json'\n")
-    with pytest.raises(SyntrialError, match=r"no room .*cache\.json"):
+    with pytest.raises(SyntrialError, match=r"no space left .*cache\.json"):
         _explain(tmp_path, tmp_path / "store", 1)
 
 
