@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pipelines.graph import BESIDE
+from pipelines.graph import ANY_LAYOUT
 from syntrial.config import IngestConfig, StudyConfig
 from syntrial.errors import ConfigError
 from syntrial.reading.layouts import FACES, find
@@ -30,9 +30,9 @@ class Counts:
 
 def count_images(study: StudyConfig, locations: dict[str, Location]) -> Counts:
     """Number of files of each class. Unreadable files are counted too; only `ingest` detects them."""
-    beside = study.ingest.model_copy(update=BESIDE)
-    external = _count(locations["external"], study.classes, beside)
-    faces = _count(locations["faces"], [FACES], beside)
+    any_layout = study.ingest.model_copy(update=ANY_LAYOUT)
+    external = _count(locations["external"], study.classes, any_layout)
+    faces = _count(locations["faces"], [FACES], any_layout)
     return Counts(_count(locations["data"], study.classes, study.ingest), faces[FACES], sum(external.values()))
 
 

@@ -28,7 +28,7 @@ from syntrial.errors import ConfigError
 from syntrial.reading.layouts import FACES
 from syntrial.split import PROTOCOLS
 
-BESIDE = {"layout": "auto"}  # for faces and second test set: the study's layout applies to its images only
+ANY_LAYOUT = {"layout": "auto"}  # for faces and second test set: the study's layout applies to its images only
 SETS = 8  # lists of generated images that pool takes
 
 # The parameters of a run, apart from the numbers of epochs: type and meaning.
@@ -174,12 +174,12 @@ class _Graph:
                 side,
                 "ingest second test set",
                 found.outputs["external"],
-                instead=BESIDE,
+                instead=ANY_LAYOUT,
             ),
         }
         for name in starts_of(self.study):
             uri, at = turned[name], found.outputs[name]
-            people = self.images(uri, name, [name], side, f"ingest {name}", at, instead=BESIDE)
+            people = self.images(uri, name, [name], side, f"ingest {name}", at, instead=ANY_LAYOUT)
             sets[f"{name}_generator"] = self.generator(name, name, people, turned).outputs["generator"]
         return sets
 

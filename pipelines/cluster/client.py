@@ -77,11 +77,11 @@ def connect(flags: argparse.Namespace) -> Kubeflow:
     host = flags.host or os.environ.get("KFP_ENDPOINT") or os.environ.get("KF_PIPELINES_ENDPOINT") or ""
     namespace = flags.namespace or os.environ.get("KFP_NAMESPACE") or NAMESPACE
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it would warn about each try
-    said = io.StringIO()
-    with contextlib.redirect_stdout(sys.stderr if os.environ.get(IAP) else said), warnings.catch_warnings():
+    output = io.StringIO()
+    with contextlib.redirect_stdout(sys.stderr if os.environ.get(IAP) else output), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         client = _Client(host=host or None, namespace=namespace, **_credentials(flags))
-    if not host and "Failed to load kube config" in said.getvalue():
+    if not host and "Failed to load kube config" in output.getvalue():
         raise KubeflowError("no Kubeflow is named; set --host or KFP_ENDPOINT, such as http://localhost:8888")
     return Kubeflow(client, re.sub("//[^/@]*@", "//", host) or "the Kubeflow of the kubeconfig", namespace)
 
@@ -246,7 +246,7 @@ def _message(body: Any) -> str:
     """The message of an error response, in one line."""
     text = str(body or "nothing")
     with contextlib.suppress(ValueError, AttributeError):  # no JSON, or not of Kubeflow's form
-        told = json.loads(text)
-        inner = (told.get("details") or [{}])[0]
-        text = str(inner.get("message") or told.get("message") or told.get("error_message") or text)
+        answer = json.loads(text)
+        inner = (answer.get("details") or [{}])[0]
+        text = str(inner.get("message") or answer.get("message") or answer.get("error_message") or text)
     return " ".join(re.sub("<[^>]*>", " ", text).split())[:300]

@@ -21,7 +21,7 @@ from pipelines.cluster.package import NAME, Compiled, compiled
 from pipelines.cluster.place import Place, add_place, load_place
 from pipelines.cluster.remote import RUNS, Look, RemoteRuns, why_failed
 from pipelines.cluster.results import add_report, show_results
-from pipelines.cluster.upload import brought
+from pipelines.cluster.upload import uploaded
 from pipelines.counts import costed, count_images
 from pipelines.flags import add_study, locations_of, texts
 from syntrial import __version__
@@ -111,7 +111,7 @@ def prepared(flags: argparse.Namespace, scratch: Path, dry: bool = False) -> Pre
     study, place = load_study(flags.study, flags.set), load_place(flags.place, flags.gpus)
     locations = locations_of(flags, study)
     count_images(study, {name: NOWHERE if found.is_remote else found for name, found in locations.items()})
-    return Prepared(study, place, compiled(study, place, texts(brought(study, locations, scratch, dry)), scratch))
+    return Prepared(study, place, compiled(study, place, texts(uploaded(study, locations, scratch, dry)), scratch))
 
 
 def begin(kubeflow: Kubeflow, begun: Prepared, experiment: str) -> Json:

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipelines.graph import BESIDE
+from pipelines.graph import ANY_LAYOUT
 from syntrial.config import IngestConfig, StudyConfig
 from syntrial.errors import ConfigError, DataError
 from syntrial.reading.archives import CHUNK, is_archive, printable, stored
@@ -28,7 +28,7 @@ DIGITS = 16  # of the content's digest, in the archive's URI
 OLDEST = (1980, 1, 1, 0, 0, 0)  # the earliest time in an archive; used for all files, so equal content is equal bytes
 
 
-def brought(
+def uploaded(
     study: StudyConfig, locations: dict[str, Location], scratch: Path, dry: bool = False
 ) -> dict[str, Location]:
     """Uploads local data. Returns the locations of "data", "faces" and "external" from which pods can read.
@@ -42,8 +42,8 @@ def brought(
         StorageError: the store cannot be reached or refuses the request.
     """
     classes = {name: [FACES] if name == "faces" else study.classes for name in locations}
-    beside = study.ingest.model_copy(update=BESIDE)
-    config = {name: study.ingest if name == "data" else beside for name in locations}
+    any_layout = study.ingest.model_copy(update=ANY_LAYOUT)
+    config = {name: study.ingest if name == "data" else any_layout for name in locations}
     return {
         name: found if found.is_remote or not found else _sent(found.path, config[name], classes[name], scratch, dry)
         for name, found in locations.items()

@@ -13,7 +13,7 @@ from reading.test_layouts import COVID19_NEW, COVID19_OLD, KERMANY, NIH, NIH_TEX
 
 from pipelines.counts import count_images
 from pipelines.flags import add_study, locations_of
-from pipelines.graph import BESIDE
+from pipelines.graph import ANY_LAYOUT
 from syntrial.config import load_study
 from syntrial.ingest import ingest
 from syntrial.reading.layouts import FACES
@@ -76,8 +76,8 @@ def test_what_the_documentation_says_finds_every_image_and_face(words, tmp_path,
     study, locations = begun(words, tmp_path)
     counts = count_images(study, locations)
     assert counts.faces == 5 and min(counts.classes[label] for label in study.classes) > 0
-    beside = study.ingest.model_copy(update=BESIDE)
-    for name, classes, config in (("data", study.classes, study.ingest), ("faces", [FACES], beside)):
+    any_layout = study.ingest.model_copy(update=ANY_LAYOUT)
+    for name, classes, config in (("data", study.classes, study.ingest), ("faces", [FACES], any_layout)):
         data = str(locations[name])
         numbers = ingest(data, tmp_path / f"{name} set", side=32, classes=classes, config=config, name=name)
         assert numbers["used"] == (counts.total if name == "data" else counts.faces)

@@ -151,8 +151,8 @@ def probabilities(network: nn.Module, chunks: Iterable[NDArray[np.uint8]]) -> Pr
 
 
 def _digest(folder: Path, about: dict[str, Any]) -> str:
-    told = json.dumps({key: value for key, value in about.items() if key != "digest"}, sort_keys=True)
-    hasher = hashlib.sha256(told.encode())
+    facts = json.dumps({key: value for key, value in about.items() if key != "digest"}, sort_keys=True)
+    hasher = hashlib.sha256(facts.encode())
     for name in (WEIGHTS, "lineage.csv"):
         hasher.update((folder / name).read_bytes())
     return hasher.hexdigest()

@@ -24,12 +24,8 @@ CHECKPOINT_DAYS = 30  # default until a checkpoint is deleted; long enough that 
 UPLOADS, CHECKPOINTS = (
     "syntrial-unfinished-uploads",
     "syntrial-checkpoints",
-)  # names of rules; the latter is followed by the prefix
-NOT_TAKEN = {
-    "InvalidArgument",
-    "MalformedXML",
-    "NotImplemented",
-}  # error codes for a kind of rule a store does not have
+)  # names of rules; a prefix follows the last
+NOT_TAKEN = {"InvalidArgument", "MalformedXML", "NotImplemented"}  # error codes for a kind of rule a store lacks
 
 log = logging.getLogger(__name__)
 

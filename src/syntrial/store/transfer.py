@@ -296,8 +296,8 @@ def _below(folder: Path, prefix: str, above: frozenset[str]) -> Iterator[tuple[s
 def _existing(path: Path) -> Path:
     if path.exists():
         return path
-    beside = os.listdir(path.parent) if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, beside, n=1)
+    siblings = os.listdir(path.parent) if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, siblings, n=1)
     raise DataError(f"there is no {path}" + (f"; did you mean {path.parent / near[0]}?" if near else ""))
 
 

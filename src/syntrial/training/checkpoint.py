@@ -218,7 +218,7 @@ class Checkpoints:
             mirror.patience_s = self._patience_s
 
     def _saved(self) -> tuple[list[Saved], Exception | None]:
-        """All checkpoints, newest first, the local one of a step before the mirrored one; and the last listing error."""
+        """All checkpoints, newest first, the local one of a step before the mirrored one; and the last error."""
         saved: list[Saved] = []
         trouble: Exception | None = None
         for store in (self._local, self._mirror):
