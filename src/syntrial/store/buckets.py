@@ -21,10 +21,7 @@ from syntrial.store.objects import ObjectStore
 from syntrial.store.uris import Location
 
 CHECKPOINT_DAYS = 30  # default until a checkpoint is deleted; long enough that its work has been finished or abandoned
-UPLOADS, CHECKPOINTS = (
-    "syntrial-unfinished-uploads",
-    "syntrial-checkpoints",
-)  # names of rules; a prefix follows the last
+UPLOADS, CHECKPOINTS = "syntrial-unfinished-uploads", "syntrial-checkpoints"  # names of rules; the last plus a prefix
 NOT_TAKEN = {"InvalidArgument", "MalformedXML", "NotImplemented"}  # error codes for a kind of rule a store lacks
 
 log = logging.getLogger(__name__)
@@ -71,9 +68,7 @@ class Bucket(ObjectStore):
             return self._patiently(functools.partial(self._set, rules), "the lifecycle rules")
         except _NotTakenError as error:
             log.warning(
-                "%s accepts no rule for unfinished uploads (%s); a setting of its server deletes them",
-                self.location,
-                error,
+                "%s accepts no rule for unfinished uploads (%s); its server's settings end them", self.location, error
             )
         expiring = [rule for rule in rules if rule.expiration]
         return self._patiently(functools.partial(self._set, expiring), "the lifecycle rules")
