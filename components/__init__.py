@@ -1,1 +1,1 @@
-"""One box of the graph a file: it hands paths to one verb, nothing else."""
+"""The boxes of the graph, one per file. Each hands paths to one verb and does nothing else."""

@@ -1,4 +1,4 @@
-"""How every box is made: a function with a short body, an image, nothing installed at start."""
+"""Turns a function with a short body into a box: it gets a container image and installs nothing at start."""
 
 import hashlib
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from syntrial.identity import code_digest, imports_of
 
 
 def component(box: str) -> Callable[[Callable[..., Any]], Any]:
-    """A box: the function in the file of its name, which calls one verb and tells the dashboard the verb's numbers.
+    """Decorator for a box: a function in the file of the same name, which calls one verb and logs the verb's numbers.
 
-    Its image's tag holds the hash of the code it uses, because the engine's cache looks at the tag and not at the code.
+    The tag of its image contains the hash of the code it uses, because the engine's cache compares tags, not code.
     """
     return dsl.component(base_image=f"syntrial-python-{box}:{box_digest(box)}", install_kfp_package=False)
 

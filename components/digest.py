@@ -1,4 +1,4 @@
-"""Where data lie -> what they are now."""
+"""URIs -> digests of the data there."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from components._base import component
 def digest(data: str, faces: str, external: str) -> NamedTuple(
     "Digests", [("data", str), ("faces", str), ("external", str)]
 ):
-    """Of each URI, before anything is read."""
+    """The digest of each URI, computed before anything is read."""
     from syntrial.digest import digest
 
     return digest(data, faces, external)

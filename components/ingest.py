@@ -18,8 +18,8 @@ def ingest(
     metrics: Output[Metrics],
     instead: dict = None,  # noqa: RUF013  the engine knows no unions
 ):
-    """`digest` is that of the data as the run began: the cache files the images under it. `instead` holds settings of
-    this set alone, whatever `settings` say.
+    """`digest` is the digest of the data at the start of the run; the cache stores the images under it. `instead` holds
+    settings for this set only, which override `settings`.
     """
     from syntrial.config import IngestConfig
     from syntrial.digest import refuse_changed

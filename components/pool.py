@@ -22,7 +22,9 @@ def pool(
     drawn_7: Input[List[Dataset]] = None,  # noqa: UP006
     drawn_8: Input[List[Dataset]] = None,  # noqa: UP006
 ):
-    """A list for each generator of the study, in its order: the sets of its classes. An engine joins no two lists."""
+    """Each `drawn_N` lists the sets of one generator, one set per class: the engine cannot join lists. The generators
+    are in the order of the study.
+    """
     from syntrial.config import SplitConfig
     from syntrial.pool import pool
     from syntrial.reporting.dashboard import show

@@ -20,7 +20,7 @@ def report(
     metrics: Output[Metrics],
     full_size: Input[Dataset] = None,
 ):
-    """`study` is the study as it runs."""
+    """`study` is the output of settle."""
     from syntrial.report import report as write
     from syntrial.reporting.dashboard import report_pages, show
 

@@ -1,11 +1,11 @@
-"""A study and what was turned for this run -> the study as it runs."""
+"""A study and the parameters of this run -> the study as it runs."""
 
 from components._base import component
 
 
 @component("settle")
 def settle(study: dict, classes: list, side: int, arms: list, seeds: list, images_per_class: int, epochs: str) -> dict:
-    """`epochs` states changes of the form NAME=NUMBER with spaces between them."""
+    """`epochs` holds settings of the form NAME=NUMBER, separated by spaces."""
     from syntrial.settle import settle
 
     return settle(

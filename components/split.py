@@ -1,4 +1,4 @@
-"""Image set + protocol -> the same with its parts."""
+"""Image set + protocol -> the same set, divided into parts."""
 
 from kfp.dsl import Dataset, Input, Metrics, Output
 
@@ -14,7 +14,7 @@ def split(
     metrics: Output[Metrics],
     external: Input[Dataset] = None,
 ):
-    """The external images join as a second test set."""
+    """The external images become a second test set."""
     from syntrial.config import SplitConfig
     from syntrial.reporting.dashboard import show
     from syntrial.split import split

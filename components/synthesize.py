@@ -9,7 +9,7 @@ from components._base import component
 def synthesize(
     generator: Input[Model], count: int, images: Output[Dataset], page: Output[HTML], metrics: Output[Metrics]
 ):
-    """`count` images of each class the generator knows."""
+    """Draws `count` images of each class that the generator was trained on."""
     from syntrial.reporting.dashboard import images_page, show
     from syntrial.synthesize import synthesize
 

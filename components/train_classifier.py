@@ -18,13 +18,13 @@ def train_classifier(
     classification: Output[ClassificationMetrics],
     metrics: Output[Metrics],
 ):
-    """One classifier a seed, the same seeds in every arm."""
+    """Trains one classifier per seed; the seeds are the same in every arm."""
     from syntrial.classifiers.settings import classifier_config
     from syntrial.config import AugmentConfig
     from syntrial.reporting.dashboard import show_classifier
     from syntrial.train_classifier import train_classifier
 
-    seeds = [int(seed) for seed in seeds]  # the engine makes floats of numbers in lists
+    seeds = [int(seed) for seed in seeds]  # the engine turns numbers in lists into floats
     config, changes = classifier_config(settings, epochs=epochs), AugmentConfig.of(augmentation)
     train_classifier(images.path, scores.path, arm=arm, seeds=seeds, config=config, augmentation=changes)
     show_classifier(scores.path, page.path, classification, metrics)

@@ -17,7 +17,7 @@ def train_generator(
     metrics: Output[Metrics],
     start: Input[Model] = None,
 ):
-    """Only a generator that continues another has a start."""
+    """`start` is the trained generator that this one continues, if any."""
     from syntrial.generators.settings import generator_config
     from syntrial.reporting.dashboard import generator_page, show
     from syntrial.train_generator import train_generator

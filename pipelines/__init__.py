@@ -3,5 +3,5 @@
 import os
 
 # protobuf's C implementation orders maps differently in every process. The compiler numbers boxes of one kind in that
-# order and the engine's cache goes by the number, so every other run would find nothing of the one before.
+# order, and the engine's cache key contains the number, so runs would often miss the cache.
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")

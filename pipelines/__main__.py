@@ -1,4 +1,4 @@
-"""`syntrial COMMAND`, and `python -m pipelines COMMAND`: whole studies, and each verb by hand, through one parser."""
+"""`syntrial COMMAND` and `python -m pipelines COMMAND`: whole studies and single verbs, through one parser."""
 
 import sys
 
@@ -6,10 +6,10 @@ from syntrial import cli
 
 
 def main(words: list[str] | None = None) -> int:
-    """Runs a command. Returns its exit code, as `syntrial.cli.main` has it."""
+    """Runs a command. Returns the exit code of `syntrial.cli.main`."""
     words = sys.argv[1:] if words is None else words
     if words and words[0] in cli.VERBS:
-        return cli.main(words)  # without what only whole studies need: kfp alone takes seconds to import
+        return cli.main(words)  # a verb needs no kfp, which takes seconds to import
     from pipelines.bench import command as bench
     from pipelines.cluster import compile, schedule, status, submit
     from pipelines.local import run

@@ -1,6 +1,7 @@
-"""What is particular to each box, declared once. What runs, in which order, and what it needs is read from the graph.
+"""The properties of each box, declared once. Which boxes run, and their order and inputs, are read from the graph.
 
-Needs nothing but Python: what images are called follows from here, on machines that have no library.
+Imports only the standard library, because the names of container images are derived from this file on machines where
+no library is installed.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ if TYPE_CHECKING:
     from syntrial.arms import Recipe
     from syntrial.config import StudyConfig
 
-Facts = dict[str, Any]  # parameters of a box, and of those that it needs (pipelines.tasks.Task.facts)
+Facts = dict[str, Any]  # parameters of a box and of the boxes it depends on (pipelines.tasks.Task.facts)
 ALL = "*"  # one conditional generator of all classes
-START_S = 3.0  # of a box that imports torch, on the slower of the machines at hand
-LIGHT_S = 1.0
-EVALUATION = 0.35  # a look at an image without learning from it costs about a third of a step
+START_S = 3.0  # start-up time of a box that imports torch, on the slower of the machines at hand
+LIGHT_S = 1.0  # start-up time of any other box
+EVALUATION = 0.35  # cost of a forward pass on an image, as a share of a training step
 WEIGHT_BYTES = 4
-KEPT_BY_ADAM = 3  # a weight and its two moments
+KEPT_BY_ADAM = 3  # numbers per weight: the weight and its two moments
 
 
 @dataclass(frozen=True)
 class Known:
-    """A study and its images, before anything runs."""
+    """What is known before a run: the study and the number of its images."""
 
     study: StudyConfig
     counts: Counts
@@ -34,7 +35,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Speed:
-    """Images per second of one box on this machine, for the generator `simple` and a classifier of a study's size."""
+    """Images per second that one box trains on here: the generator `simple`, and a classifier of the study's size."""
 
     gan: float
     cnn: float
@@ -42,29 +43,29 @@ class Speed:
 
 @dataclass(frozen=True)
 class Networks:
-    """Of a study's size: numbers kept, and floating-point operations of a step for each image."""
+    """Sizes of a study's networks."""
 
-    generator: int  # on disk
-    checkpoint: int  # of a generator's training
-    classifier: int
-    gan_flops: float
-    cnn_flops: float
+    generator: int  # numbers in a trained generator on disk
+    checkpoint: int  # numbers in a checkpoint of a generator's training
+    classifier: int  # numbers in a trained classifier
+    gan_flops: float  # floating-point operations per image of a training step
+    cnn_flops: float  # likewise
 
 
 @dataclass(frozen=True)
 class Box:
-    """One box. What is left out does not apply to it.
+    """One box. Attributes that are left out do not apply to it.
 
     Attributes:
-        torch: it needs torch, so it runs in the image that has it, and on a GPU where there is one.
-        reads: it reads what a person named, wherever that lies.
-        labels: those of its Progress, by which a box that was planned and its Progress find each other; None for a box
-            that has no Progress.
-        images: it works through.
-        seconds: of work, its start apart.
-        sends: bytes it hands on; the last argument is the bytes that it receives.
-        kept: numbers in one of its checkpoints, which it keeps in the store.
-        step: floating-point operations for each image, and images in a step.
+        torch: True if it needs torch: it then runs in the image with torch, and on a GPU where there is one.
+        reads: True if it reads the user's data, local or remote.
+        labels: the labels of its Progress, by which progress events are matched to planned boxes; None for a box
+            without Progress.
+        images: number of images it processes.
+        seconds: working time, without start-up.
+        sends: bytes of its outputs; the last argument is the bytes of its inputs.
+        kept: numbers in one of its checkpoints; None for a box without checkpoints.
+        step: floating-point operations per image, and images per step.
     """
 
     torch: bool = False
@@ -78,12 +79,12 @@ class Box:
 
     @property
     def stores(self) -> bool:
-        """Whether it speaks with the store itself: data, checkpoints."""
+        """Whether it accesses the object store itself, for data or checkpoints."""
         return self.reads or self.kept is not None
 
     @property
     def start_s(self) -> float:
-        """Seconds until its work begins."""
+        """Start-up time, in seconds."""
         return START_S if self.torch else LIGHT_S
 
 
@@ -96,7 +97,7 @@ def _pixels(facts: Facts) -> int:
 
 
 def _training(known: Known, count: int, protocol: str | None) -> int:
-    """Of `count` real images, those that train."""
+    """How many of `count` real images are training images."""
     split = known.study.split
     return round(count * (1 - split.val_share - split.test_share)) if protocol == "held_out" else count
 
@@ -120,7 +121,7 @@ def _of_generator(facts: Facts) -> dict[str, str]:
 
 
 def _shown(facts: Facts, known: Known) -> int:
-    """Images that a generator is shown."""
+    """Number of images shown to a generator in its training, repetitions included."""
     config, counts = known.study.generators[facts["kind"]], known.counts
     by_label = {**counts.classes, "faces": counts.faces, ALL: counts.total}
     images = _training(known, by_label[facts["label"]], facts.get("protocol"))
@@ -149,7 +150,7 @@ def _arm(facts: Facts) -> tuple[str, Recipe]:
 
 
 def _classified(facts: Facts, known: Known) -> tuple[int, int]:
-    """Images that one classifier learns from, and those it looks at."""
+    """Number of images that one classifier trains on and evaluates, repetitions included."""
     study, counts, (_, recipe) = known.study, known.counts, _arm(facts)
     real = _training(known, counts.total, facts["protocol"])
     added = round(real * recipe.dose) if recipe.dose else study.images_per_class * len(counts.classes)
@@ -164,12 +165,12 @@ def _classified(facts: Facts, known: Known) -> tuple[int, int]:
 
 
 def _classifiers_s(facts: Facts, known: Known, speed: Speed) -> float:
-    shown, looked_at = _classified(facts, known)
-    return len(facts["seeds"]) * (shown + EVALUATION * looked_at) / (speed.cnn / _larger(facts, known))
+    shown, evaluated = _classified(facts, known)
+    return len(facts["seeds"]) * (shown + EVALUATION * evaluated) / (speed.cnn / _larger(facts, known))
 
 
 def _larger(facts: Facts, known: Known) -> float:
-    """How much more an image costs than one of the study's side."""
+    """Cost of an image as a multiple of the cost of one with the study's side."""
     return (float(facts["side"]) / known.study.side) ** 2
 
 
@@ -207,7 +208,7 @@ BOXES = {
         images=_drawn,
         seconds=lambda facts, known, speed: EVALUATION * _drawn(facts, known) * _heavier(facts, known) / speed.gan,
         sends=lambda facts, known, networks, received: _drawn(facts, known) * _pixels(facts),
-        # A ninth: the generator's pass without the discriminator's, and without learning.
+        # A ninth: only the generator's forward pass, without the discriminator and without gradients.
         step=lambda facts, known, networks: (
             networks.gan_flops * _heavier(facts, known) / 9,
             int(facts["settings"]["batch"]),

@@ -1,4 +1,4 @@
-"""How many images a study has to do with, before anything is read."""
+"""Counts a study's images by their names, before any image is read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pipelines.graph import BESIDE
+from pipelines.graph import ANY_LAYOUT
 from syntrial.config import IngestConfig, StudyConfig
 from syntrial.errors import ConfigError
 from syntrial.reading.layouts import FACES, find
@@ -17,7 +17,7 @@ from syntrial.store.uris import Location
 
 @dataclass(frozen=True)
 class Counts:
-    """Images by class, of faces, and of a second test set."""
+    """Number of images: of each class, of faces, and of the second test set."""
 
     classes: dict[str, int]
     faces: int = 0
@@ -28,21 +28,21 @@ class Counts:
         return sum(self.classes.values())
 
 
-def counted(study: StudyConfig, locations: dict[str, Location]) -> Counts:
-    """How many files there are by class. Which of them cannot be read is found out later."""
-    beside = study.ingest.model_copy(update=BESIDE)
-    external = _count(locations["external"], study.classes, beside)
-    faces = _count(locations["faces"], [FACES], beside)
+def count_images(study: StudyConfig, locations: dict[str, Location]) -> Counts:
+    """Number of files of each class. Unreadable files are counted too; only `ingest` detects them."""
+    any_layout = study.ingest.model_copy(update=ANY_LAYOUT)
+    external = _count(locations["external"], study.classes, any_layout)
+    faces = _count(locations["faces"], [FACES], any_layout)
     return Counts(_count(locations["data"], study.classes, study.ingest), faces[FACES], sum(external.values()))
 
 
 def costed(study: StudyConfig, locations: dict[str, Location]) -> Counts:
-    """The same, where it can be told what they cost.
+    """The same, where the counts suffice to estimate the cost.
 
     Raises:
-        ConfigError: of something that is named nothing is seen from here, such as what an archive in a store holds.
+        ConfigError: the names show no image of a class or set, as with an archive in an object store.
     """
-    counts = counted(study, locations)
+    counts = count_images(study, locations)
     unseen = [label for label in study.classes if not counts.classes.get(label)]
     if unseen:
         raise ConfigError(f"the names in {locations['data']} show none of {', '.join(unseen)}")
@@ -53,7 +53,7 @@ def costed(study: StudyConfig, locations: dict[str, Location]) -> Counts:
 
 
 def _count(location: Location, classes: list[str], config: IngestConfig) -> Counter[str]:
-    """Files by class: local data as `ingest` will find them, remote ones by the folders in their names."""
+    """Number of files of each class: local ones as `ingest` detects them, remote ones by the folders in their names."""
     if not location:
         return Counter()
     if location.is_remote:

@@ -1,4 +1,4 @@
-"""The flags that commands share: which study, with which changes, on which images."""
+"""The flags that commands share: the study, changes to its settings, and the images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from syntrial.store.uris import NOWHERE, Location
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
-    """The flags themselves."""
+    """Adds these flags to a parser."""
     parser.add_argument("--study", default="studies/quick.yaml", help="study file (default: %(default)s)")
     parser.add_argument(
         "--data",
@@ -32,12 +32,12 @@ def add_study(parser: argparse.ArgumentParser) -> None:
 
 
 def locations_of(flags: argparse.Namespace, study: StudyConfig) -> dict[str, Location]:
-    """Where "data", "faces" and "external" are; local ones as whole paths, and NOWHERE for faces that
-    nothing starts from.
+    """The locations of "data", "faces" and "external". Local paths are absolute; faces that no generator needs are
+    NOWHERE.
 
     Raises:
-        ConfigError: no images are named, or a URI cannot be one.
-        DataError: faces are needed, and none are named.
+        ConfigError: --data is empty, or a URI is invalid.
+        DataError: faces are needed, and --faces is empty.
     """
     if not flags.data:
         raise ConfigError("--data is empty; it names the images: a folder, archive, manifest, s3:// or minio://")
@@ -50,5 +50,5 @@ def locations_of(flags: argparse.Namespace, study: StudyConfig) -> dict[str, Loc
 
 
 def texts(locations: dict[str, Location]) -> dict[str, str]:
-    """The same as a pipeline's parameters have them: URIs, "" for NOWHERE."""
+    """The locations as parameters of a pipeline: URIs, "" for NOWHERE."""
     return {name: str(location) for name, location in locations.items()}

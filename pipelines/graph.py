@@ -1,8 +1,8 @@
 """The graph: the only place that knows the order of the verbs.
 
-Its shape and its settings follow the study; what a person turns in the dashboard for one run is a parameter of the
-pipeline, so one compiled study serves any data, classes, arms and numbers. Settings are constants of the boxes that
-depend on them, by section: changing one of them redoes those boxes only.
+Its shape and its settings follow the study. What can be changed for one run in the dashboard is a parameter of the
+pipeline, so one compiled study serves any data, classes, arms and numbers. All other settings are constants of the
+boxes that depend on them, passed by section: changing a setting reruns those boxes only.
 """
 
 import inspect
@@ -28,50 +28,50 @@ from syntrial.errors import ConfigError
 from syntrial.reading.layouts import FACES
 from syntrial.split import PROTOCOLS
 
-BESIDE = {"layout": "auto"}  # of faces and second test set: the study's layout is that of its images
+ANY_LAYOUT = {"layout": "auto"}  # for faces and second test set: the study's layout applies to its images only
 SETS = 8  # lists of generated images that pool takes
 
-# What a person turns for one run, next to the epochs of each generator: its type, and what it means.
+# The parameters of a run, apart from the numbers of epochs: type and meaning.
 TURNED = {
     "data": (str, "the images: a minio:// or s3:// URI of a folder or an archive."),
-    "faces": (str, "the images that a transfer starts from."),
-    "external": (str, "a second test set from another source, never trained on; may be empty."),
-    "classes": (list, "names of the classes, the one to be found last."),
-    "side": (int, "px; images become side x side."),
-    "arms": (list, "training sets to be compared."),
-    "seeds": (list, "one classifier is trained for each, the same in every arm."),
-    "images_per_class": (int, "images that each generator draws for a class."),
+    "faces": (str, "URI of the faces on which a transfer generator is pretrained."),
+    "external": (str, "URI of a second test set from another source, never trained on; may be empty."),
+    "classes": (list, "class names as in the data; the last is the positive class."),
+    "side": (int, "px; images are resized to side x side."),
+    "arms": (list, "training sets to compare."),
+    "seeds": (list, "one classifier is trained per seed; the seeds are the same in every arm."),
+    "images_per_class": (int, "number of images that each generator draws of each class."),
 }
 OF_A_TRIAL = {"classes": list, "arms": list, "seeds": list, "images_per_class": int}
 
 
 class Trial(NamedTuple):
-    """What one protocol hands on: the scores of each arm, and the pooled images they were chosen from."""
+    """The outputs of one protocol: the scores of each arm, and the pooled images from which the arms are chosen."""
 
     scores: List[Dataset]  # noqa: UP006
     images: Dataset
 
 
 def kinds_of(study: StudyConfig) -> list[str]:
-    """The study's generators that its arms need, in the study's order."""
+    """Names of the generators that the study's arms need, in the order of the study."""
     needed = {recipe.generator for recipe in study.recipes.values()}
     return [name for name in study.generators.by_name() if name in needed]
 
 
 def starts_of(study: StudyConfig) -> list[str]:
-    """The generators that others continue."""
+    """Names of the generators that others continue."""
     starts = [study.generators[name].start for name in kinds_of(study)]
     return list(dict.fromkeys(filter(None, starts)))
 
 
 def continuing(study: StudyConfig) -> list[str]:
-    """The arms that add images of a generator which continues another."""
+    """Names of the arms that add images of a generator which continues another."""
     starts = {name: study.generators[name].start for name in kinds_of(study)}
     return [arm for arm, recipe in study.recipes.items() if starts.get(recipe.generator)]
 
 
 def epochs_of(study: StudyConfig) -> dict[str, str]:
-    """The parameters that are numbers of epochs, each with the setting that it turns.
+    """The parameters that are numbers of epochs: parameter -> setting.
 
     Raises:
         ConfigError: the names of two generators make one parameter.
@@ -98,7 +98,7 @@ def arguments_of(study: StudyConfig, *, data: str, faces: str, external: str) ->
 
 
 def constants_of(study: StudyConfig) -> dict[str, Any]:
-    """The study without what is a parameter, as JSON has it."""
+    """The study without the settings that are parameters, as JSON values."""
     whole = study.model_dump(mode="json")
     for setting in epochs_of(study).values():
         section, _, name = setting.rpartition(".")
@@ -107,14 +107,14 @@ def constants_of(study: StudyConfig) -> dict[str, Any]:
 
 
 def nowhere(_: dsl.PipelineTask) -> None:
-    """A box that runs where its engine runs."""
+    """Leaves a box as it is: it runs where the engine runs."""
 
 
 def graph(study: StudyConfig, place: Callable[[dsl.PipelineTask], None] = nowhere) -> Callable[..., Any]:
-    """The pipeline whose shape fits the study. Its one output is the report.
+    """The pipeline of a study. Its only output is the report.
 
     Args:
-        place: tells each box where it runs, and with what.
+        place: sets where a box runs, and with which resources.
 
     Raises:
         ConfigError: the arms need more than SETS generators.
@@ -125,7 +125,7 @@ def graph(study: StudyConfig, place: Callable[[dsl.PipelineTask], None] = nowher
 
 
 class _Graph:
-    """The boxes of a study, and the graph within the graph."""
+    """Builds the boxes of a study, and the nested graph of one protocol."""
 
     def __init__(self, study: StudyConfig, place: Callable[[dsl.PipelineTask], None]) -> None:
         self.study, self.place = study, place
@@ -138,7 +138,7 @@ class _Graph:
         return task
 
     def whole(self) -> Any:
-        """From the raw files to the report."""
+        """The whole graph, from raw files to report."""
         epochs = {name: (int, f"passes of {_learner(setting)}.") for setting, name in self.epochs.items()}
         given, meaning = {**TURNED, **epochs}, "A controlled trial for synthetic training images"
         trial = self.trial()
@@ -147,9 +147,11 @@ class _Graph:
             changes = " ".join(f"{setting}={turned[name]}" for setting, name in self.epochs.items())
             own = {name: turned[name] for name in TURNED if name not in ("data", "faces", "external")}
             settled = self.box(settle(study=self.settings, epochs=changes, **own), "settle the study")
-            look = digest(data=turned["data"], faces=turned["faces"], external=turned["external"]).after(settled)
-            found = self.box(look, "look at the data")
-            found.set_caching_options(False)  # its result depends on what lies at the URIs, which no cache key holds
+            digests = digest(data=turned["data"], faces=turned["faces"], external=turned["external"]).after(settled)
+            found = self.box(digests, "look at the data")
+            found.set_caching_options(
+                False
+            )  # its result depends on the data at the URIs, which are not part of the cache key
             sets = self.sets(turned, found)
             trials = {
                 protocol: trial(protocol=protocol, **self.of_a_trial(turned), **sets).set_display_name(_title(protocol))
@@ -165,7 +167,7 @@ class _Graph:
         return _pipeline("syntrial", f"{meaning}\n\nArgs:\n{meanings}", types, Dataset, build, meaning)
 
     def of_a_trial(self, turned: dict[str, Any]) -> dict[str, Any]:
-        """The parameters that a trial has as well."""
+        """The values of the parameters that a trial shares with the whole graph."""
         return {name: turned[name] for name in self.trial_parameters()}
 
     def trial_parameters(self) -> dict[str, type]:
@@ -173,7 +175,7 @@ class _Graph:
         return {**OF_A_TRIAL, **dict.fromkeys(within, int)}
 
     def sets(self, turned: dict[str, Any], found: Any) -> dict[str, Any]:
-        """What both trials begin with: images, second test set, and the generators that others continue."""
+        """The inputs of both trials: images, second test set, and the generators that others continue."""
         classes, side = turned["classes"], turned["side"]
         sets = {
             "images": self.images(turned["data"], "images", classes, side, "ingest images", found.outputs["data"]),
@@ -184,30 +186,30 @@ class _Graph:
                 side,
                 "ingest second test set",
                 found.outputs["external"],
-                instead=BESIDE,
+                instead=ANY_LAYOUT,
             ),
         }
         for name in starts_of(self.study):
             uri, at = turned[name], found.outputs[name]
-            people = self.images(uri, name, [name], side, f"ingest {name}", at, instead=BESIDE)
+            people = self.images(uri, name, [name], side, f"ingest {name}", at, instead=ANY_LAYOUT)
             sets[f"{name}_generator"] = self.generator(name, name, people, turned).outputs["generator"]
         return sets
 
     def images(self, uri: Any, name: str, classes: Any, side: Any, title: str, at: Any, **instead: Any) -> Any:
-        """One set of images, ingested."""
+        """Ingests one set of images."""
         settings = self.settings["ingest"]
         taken = ingest(data=uri, digest=at, name=name, side=side, classes=classes, settings=settings, **instead)
         return self.box(taken, title).outputs["images"]
 
     def generator(self, name: str, label: Any, images: Any, turned: dict[str, Any], **start: Any) -> Any:
-        """One generator, trained."""
+        """Trains one generator."""
         settings = self.settings["generators"][name]
         epochs = turned[self.epochs[f"generators.{name}.epochs"]]
         trained = train_generator(images=images, kind=name, label=label, epochs=epochs, settings=settings, **start)
         return self.box(trained, f"train {name} generator")
 
     def trial(self) -> Any:
-        """One protocol: divide, train the generators, draw, pool, train the arms."""
+        """One protocol: divide the images, train the generators, draw, pool, train the classifiers of each arm."""
         starts = {f"{name}_generator": Input[Model] for name in starts_of(self.study)}
         sets = {"images": Input[Dataset], "external": Input[Dataset], **starts}
 
@@ -228,7 +230,7 @@ class _Graph:
         return _pipeline("trial", _Graph.trial.__doc__ or "", types, Trial, build)
 
     def drawn(self, name: str, images: Any, given: dict[str, Any]) -> Any:
-        """A loop over classes: train a generator of each and draw its images. Returns the drawn sets, collected."""
+        """A loop over classes: trains a generator of each and draws its images. Returns the collected image sets."""
         config = self.study.generators[name]
         labels = [ALL] if config.conditional else given["classes"]
         start = {"start": given[f"{config.start}_generator"]} if config.start else {}
@@ -239,7 +241,7 @@ class _Graph:
         return dsl.Collected(made.outputs["images"])
 
     def classifier(self, images: Any, arm: Any, given: dict[str, Any], title: str) -> Any:
-        """One arm's classifiers, trained."""
+        """Trains the classifiers of one arm."""
         trained = train_classifier(
             images=images,
             arm=arm,
@@ -251,7 +253,7 @@ class _Graph:
         return self.box(trained, title)
 
     def full_size(self, turned: dict[str, Any], found: Any) -> dict[str, Any]:
-        """The resize check, where the study has one: the arm `original`, held out, on images at full size."""
+        """The resize check, if the study has one: the arm `original`, held out, on images at full size."""
         side = self.study.resize_check.full_side
         if not side:
             return {}
@@ -265,33 +267,33 @@ class _Graph:
 
 def _pipeline(
     name: str,
-    says: str,
+    meaning: str,
     inputs: dict[str, Any],
     returns: Any,
     build: Callable[[dict[str, Any]], Any],
     description: str | None = None,
 ) -> Any:
-    """A pipeline whose inputs depend on the study: kfp reads them from the signature of a function.
+    """A pipeline whose inputs depend on the study. kfp reads the inputs from the signature of a function.
 
     Args:
-        says: the function's docstring, with the meaning of each input.
+        meaning: the function's docstring, with the meaning of each input.
         inputs: name -> type.
-        build: lays the boxes, with the inputs by name.
+        build: creates the boxes; called with the inputs by name.
     """
 
-    def laid(*channels: Any) -> Any:
+    def function(*channels: Any) -> Any:
         return build(dict(zip(inputs, channels, strict=True)))
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter(one, kind, annotation=type_) for one, type_ in inputs.items()]
-    laid.__signature__ = inspect.Signature(parameters, return_annotation=returns)  # type: ignore[attr-defined]
-    laid.__annotations__ = {**inputs, "return": returns}
-    laid.__doc__ = says
-    return dsl.pipeline(name=name, description=description or says)(laid)
+    parameters = [inspect.Parameter(input_, kind, annotation=type_) for input_, type_ in inputs.items()]
+    function.__signature__ = inspect.Signature(parameters, return_annotation=returns)  # type: ignore[attr-defined]
+    function.__annotations__ = {**inputs, "return": returns}
+    function.__doc__ = meaning
+    return dsl.pipeline(name=name, description=description or meaning)(function)
 
 
 def _section(whole: dict[str, Any], name: str) -> Any:
-    """A section, or a setting, by its name in a study."""
+    """A section or setting of a study, by its dotted name."""
     value: Any = whole
     for part in name.split("."):
         value = value[part]

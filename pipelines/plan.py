@@ -1,5 +1,5 @@
-"""What a study will do before it does it: the boxes in the order in which they start, the images each works through,
-and the cost.
+"""The plan of a run: its boxes in the order in which they can start, the images each processes, and the time each
+takes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from syntrial.progress import name_of
 
 
 def tasks_of(study: StudyConfig) -> list[Task]:
-    """The boxes of a study's graph, whatever its data are."""
+    """The boxes of a study's graph; they do not depend on the data."""
     return expanded(spec_of(graph(study)), arguments_of(study, data="", faces="", external=""))
 
 
 def planned(study: StudyConfig, counts: Counts, speed: Speed) -> list[Planned]:
-    """All boxes that report their progress, each after those it needs."""
+    """All boxes that report progress, each after the boxes it depends on."""
     tasks, known = {task.path: task for task in tasks_of(study)}, Known(study, counts)
     return [_planned(task, tasks, known, speed) for task in tasks.values() if BOXES[task.box].labels]
 
@@ -47,7 +47,7 @@ def _labels(task: Task) -> dict[str, str]:
 
 
 def _needs(task: Task, tasks: dict[str, Task]) -> tuple[str, ...]:
-    """Names of the boxes that a box needs; in place of one that reports no progress, those which that one needs."""
+    """Names of the boxes that a box depends on. One that reports no progress is replaced by its own dependencies."""
     found: list[str] = []
     for need in map(tasks.__getitem__, task.needs):
         found += [name_of(need.box, _labels(need))] if BOXES[need.box].labels else _needs(need, tasks)
@@ -55,18 +55,19 @@ def _needs(task: Task, tasks: dict[str, Task]) -> tuple[str, ...]:
 
 
 def images_shown(boxes: list[Planned], verb: str) -> int:
-    """Images that the boxes of a verb work through."""
+    """Number of images that all boxes of a verb process."""
     return sum(box.units for box in boxes if box.box == verb)
 
 
 def box_threads() -> str:
-    """Of each box, in the words of SYNTRIAL_THREADS: what that says, else its share of the cores that may be used."""
+    """Value of SYNTRIAL_THREADS for each box: that of the environment, else an equal share of the usable cores."""
     return os.environ.get("SYNTRIAL_THREADS") or str(max(1, len(os.sched_getaffinity(0)) // AT_ONCE))
 
 
 def measure(study: StudyConfig, seconds: float = 2.0) -> Speed:
-    """A short measurement with the study's own networks on random images, with the threads of one box. Takes about
-    twice `seconds`, and the import of torch.
+    """Measures the training speed of the study's networks on random images, with the threads of one box.
+
+    Takes about twice `seconds`, plus the import of torch.
     """
     import torch
 
@@ -88,8 +89,8 @@ def measure(study: StudyConfig, seconds: float = 2.0) -> Speed:
 
 
 def guessed(study: StudyConfig) -> Speed:
-    """Speeds without measuring, from those seen once on a CPU core; what the boxes really take corrects them while
-    they run.
+    """Speeds estimated from an earlier measurement on a CPU core. They are corrected during the run by the time that
+    boxes take.
     """
     gan, classifier = study.generators.simple, study.classifier
     return Speed(
@@ -99,7 +100,7 @@ def guessed(study: StudyConfig) -> Speed:
 
 
 def _rate(step: Callable[[], object], seconds: float) -> float:
-    """Steps per second, the first one apart."""
+    """Steps per second; the first step is not counted."""
     step()
     began, steps = time.perf_counter(), 0
     while time.perf_counter() - began < seconds:

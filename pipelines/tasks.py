@@ -1,6 +1,6 @@
-"""What a compiled graph will do, read from its specification: each box that will run, and what it needs.
+"""Reads from a compiled graph's specification which boxes will run, and which boxes each depends on.
 
-The only reader of specifications: what is planned, shown, costed and watched are these tasks.
+This is the only reader of specifications: the plan, the cost, and the progress display all use its tasks.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Json = dict[str, Any]
-Makers = dict[str, tuple[str, ...]]  # an output, or an input -> the paths of the boxes that make it
+Makers = dict[str, tuple[str, ...]]  # name of an output or input -> the paths of the boxes that produce it
 
 
 @dataclass(frozen=True)
 class Task:
     """One box that will run.
 
-    `values` are the parameters it is given, as far as they are known before the run. `needs` are the paths of the boxes
-    whose outputs it takes. `facts` are its values, below them those of the graphs around it, and below these the facts
-    of the boxes that it needs, the first before the others: the protocol of a division is that of all that follows.
+    Attributes:
+        values: its parameters, as far as they are known before the run.
+        needs: paths of the boxes whose outputs it takes.
+        facts: its values and, for names that it lacks, those of the enclosing graphs, then those of the boxes it
+            depends on, the first of them first. So every box after a division has the division's protocol.
     """
 
     path: str  # in the workflow
@@ -28,17 +30,17 @@ class Task:
     box: str  # the name of its component
     values: Json
     needs: tuple[str, ...]
-    graphs: tuple[str, ...]  # paths of the graphs around it, outermost first; each turn of a loop is one
+    graphs: tuple[str, ...]  # paths of the enclosing graphs, outermost first; each iteration of a loop is a graph
     in_loop: bool
     facts: Json
 
 
 def expanded(spec: Json, arguments: Json) -> list[Task]:
-    """The boxes of a run, each after those it waits for.
+    """The boxes of a run, each after the boxes it waits for.
 
     Args:
         spec: a pipeline's specification.
-        arguments: of the run; a loop over anything else has no turns that are known.
+        arguments: the run's. A loop over a value that is computed during the run yields no boxes.
     """
     reader = _Reader(spec["components"])
     root = _Scope(path="root", given={**_defaults(spec["root"]), **arguments}, graphs=("root",))
@@ -47,7 +49,7 @@ def expanded(spec: Json, arguments: Json) -> list[Task]:
 
 
 def spec_of(graph: Any) -> Json:
-    """The specification of a graph that is in memory, as its compiled file has it."""
+    """The specification of a graph in memory, in the form of the compiled file."""
     from google.protobuf import json_format  # type: ignore[import-untyped]
 
     return dict(json_format.MessageToDict(graph.pipeline_spec))
@@ -55,14 +57,14 @@ def spec_of(graph: Any) -> Json:
 
 @dataclass(frozen=True)
 class _Scope:
-    """What is known within one graph: its inputs, and who makes them."""
+    """What is known within one graph: its inputs, and the boxes that produce them."""
 
     path: str
     title: str = ""
     given: Json = field(default_factory=dict)
     makers: Makers = field(default_factory=dict)
     graphs: tuple[str, ...] = ()
-    around: Json = field(default_factory=dict)  # values of the graphs around
+    around: Json = field(default_factory=dict)  # parameters of the enclosing graphs
     in_loop: bool = False
 
 
@@ -72,7 +74,7 @@ class _Reader:
         self.tasks: dict[str, Task] = {}
 
     def dag(self, dag: Json, scope: _Scope) -> Makers:
-        """Reads the tasks of one graph. Returns who makes its outputs."""
+        """Reads the tasks of one graph. Returns the boxes that produce its outputs."""
         made: dict[str, Makers] = {}
         for key in _order(dag["tasks"]):
             task = dag["tasks"][key]
@@ -111,7 +113,7 @@ class _Reader:
 
 
 def _turns(loop: Json | None, scope: _Scope) -> Iterator[_Scope]:
-    """The insides of a graph: one, or one for each item of a loop."""
+    """The scope inside a graph; for a loop, one scope per item."""
     graphs = (*scope.graphs, scope.path)
     if loop is None:
         yield _Scope(scope.path, f"{scope.title} / ", scope.given, scope.makers, graphs, scope.around, scope.in_loop)
@@ -127,7 +129,7 @@ def _turns(loop: Json | None, scope: _Scope) -> Iterator[_Scope]:
 
 
 def _order(tasks: Json) -> list[str]:
-    """Each task after those it waits for."""
+    """The tasks of a graph, each after those it waits for."""
     ordered: list[str] = []
     while left := [key for key in tasks if key not in ordered]:
         free = [key for key in left if all(need in ordered for need in tasks[key].get("dependentTasks", []))]
@@ -141,14 +143,14 @@ def _defaults(component: Json) -> Json:
 
 
 def value_of(where: Json, given: Json) -> Any:
-    """What an input of a task in a package is, where those of its graph are given; None for what nobody knows yet."""
+    """The value of a task's input, given the inputs of its graph; None where it is computed during the run."""
     if "componentInputParameter" in where:
         return given.get(where["componentInputParameter"])
     return where.get("runtimeValue", {}).get("constant")
 
 
 def _makers(where: Json, inputs: Makers, made: dict[str, Makers]) -> tuple[str, ...]:
-    """Who makes an input of a task."""
+    """The boxes that produce an input of a task."""
     for kind in ("componentInputArtifact", "componentInputParameter"):
         if kind in where:
             return inputs.get(where[kind], ())
@@ -158,14 +160,14 @@ def _makers(where: Json, inputs: Makers, made: dict[str, Makers]) -> tuple[str, 
 
 
 def _made(made: dict[str, Makers], output: Json) -> tuple[str, ...]:
-    """Who makes an output of a task of the same graph: that task itself, or boxes within it."""
+    """The boxes that produce an output of a task: the task itself, or boxes within it."""
     makers = made.get(output["producerSubtask"], {})
     key = output.get("outputArtifactKey") or output.get("outputParameterKey") or ""
     return makers.get(key, makers.get("", ()))
 
 
 def _selectors(where: Json) -> list[Json]:
-    """The outputs of tasks that an output of their graph is taken from."""
+    """The task outputs from which an output of the graph is taken."""
     one = where.get("valueFromParameter")
     several = where.get("artifactSelectors") or where.get("valueFromOneof", {}).get("parameterSelectors", [])
     return [one] if one else several

@@ -1,4 +1,4 @@
-"""Small sets of real X-rays, divided and pooled, for the tests of what is made of them."""
+"""Small sets of real X-rays, divided and pooled, as inputs of tests."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +17,14 @@ CLASSES = ["normal", "pneumonia"]
 
 
 def pictures(label: str, count: int, side: int = 32) -> list[np.ndarray]:
-    """The first X-rays (or faces) of the sample, reduced."""
+    """The first X-rays (or faces) of the sample, resized."""
     folder = SAMPLE / "faces" if label == "faces" else SAMPLE / "xray" / label
     paths = sorted(folder.glob("*.png"))[:count]
     return [np.asarray(Image.open(path).convert("L").resize((side, side))) for path in paths]
 
 
 def write(folder: Path, rows: list[tuple[np.ndarray, Row]], classes: list[str], **about) -> Path:
-    """An image set as a verb would leave it."""
+    """Writes an image set in the form in which a verb does."""
     lineage = about.pop("lineage", {})
     with atomic.new_folder(folder) as draft:
         writer = Writer(draft, rows[0][0].shape[0] if rows else 32)
@@ -47,7 +47,7 @@ def real_set(folder: Path, count: int = 20, per_patient: int = 2, side: int = 32
 
 
 def drawn_set(folder: Path, real: Path, kind: str, label: str, count: int, seen: str | None = "train") -> Path:
-    """`count` images as if drawn by a generator that has seen the rows of that part (None: all of them)."""
+    """`count` images as if drawn by a generator trained on the rows of the part `seen` (None: all rows)."""
     images = ImageSet.open(real)
     name = f"{kind}/{label}"
     ancestors = images.ancestors(images.where(label=label, split=seen))
@@ -66,7 +66,7 @@ def drawn_set(folder: Path, real: Path, kind: str, label: str, count: int, seen:
 def pooled_set(
     folder: Path, protocol: str, count: int = 20, drawn: int = 6, kinds=("simple", "transfer"), **config
 ) -> Path:
-    """A divided real set with the images of a generator a class and kind."""
+    """A divided real set with the images of one generator per class and kind."""
     settings = SplitConfig(**{"val_share": 0.25, "test_share": 0.25, **config})
     split(real_set(folder / "real", count), folder / "parts", protocol=protocol, config=settings)
     sets = [

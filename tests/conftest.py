@@ -1,4 +1,4 @@
-"""What holds for every test: nothing is written into anybody's home, and the same bits everywhere."""
+"""Fixtures of all tests: nothing is written into the home folder, and results have the same bits everywhere."""
 
 import signal
 
@@ -16,7 +16,7 @@ def places(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="session")
 def signals_reach_children():
-    """In the background of a shell, or under nohup, tests ignore signals, and whatever they start would as well."""
+    """Tests in the background of a shell or under nohup ignore signals; their child processes must not."""
     default = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
     before = {number: signal.signal(number, handler) for number, handler in default.items()}
     yield

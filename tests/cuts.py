@@ -1,4 +1,4 @@
-"""A verb that is killed while it works, and what its folders hold."""
+"""Runs a verb and kills it while it works; reads the contents of its folders."""
 
 import csv
 import glob
@@ -30,7 +30,7 @@ def contents(folder):
 
 
 def steps_kept(checkpoints):
-    """The newest step of each work that has checkpoints there, summed."""
+    """The sum of the newest checkpointed steps of all works in a folder."""
     newest = {}
     for path in map(Path, glob.glob(f"{checkpoints}/*/*.pt")):  # not Path.glob: folders may vanish meanwhile
         newest[path.parent] = max(newest.get(path.parent, 0), int(NAME.fullmatch(path.name)[1]))
@@ -54,7 +54,7 @@ def killed(verb, arguments, checkpoints, steps, wait_s=0.0):
 
 
 def begun(verb, arguments, **places):
-    """A verb that works in a process of its own, with these variables of the environment; it is running."""
+    """Starts a verb in a process of its own, with these environment variables; returns while it runs."""
     process = FRESH.Process(target=_in_places, args=({**os.environ, **places}, verb, arguments))
     process.start()
     return process

@@ -1,4 +1,4 @@
-"""A finished study without any training: pooled image sets and folders of scores as the verbs write them, made up."""
+"""A finished study without training: made-up pooled image sets and folders of scores, in the form the verbs write."""
 
 import csv
 import hashlib
@@ -53,7 +53,7 @@ def blobs(label: str, source: str, number: int, side: int = 32) -> NDArray[np.ui
 
 @dataclass
 class Study:
-    """Where everything lies, as arguments of the verb report."""
+    """The paths of a finished study, as arguments of the verb report."""
 
     study: StudyConfig
     folder: Path
@@ -282,7 +282,7 @@ class Study:
 
 
 def results_in(folder: Path, study: StudyConfig | None = None, **changes: Any) -> Results:
-    """The dict of syntrial.reporting.results of a finished study in `folder`."""
+    """The results of a finished study in `folder`."""
     arguments = Study(study or small_study(), folder, **changes).build()
     whole = StudyConfig.of(arguments["study"])
     outcomes, images = outcomes_of(arguments), ImageSet.open(arguments["held_out_images"])
@@ -293,7 +293,7 @@ def results_in(folder: Path, study: StudyConfig | None = None, **changes: Any) -
 
 
 def outcomes_of(arguments: dict[str, Any]) -> dict[str, dict[str, Outcome]]:
-    """Protocol -> arm -> what it scored."""
+    """Protocol -> arm -> its outcome."""
     study = arguments["study"]
     arms = [recipe_of(arm)[0] for arm in study["arms"]]
     return {
@@ -308,7 +308,7 @@ def edit_json(path: Path, **changes: Any) -> None:
 
 
 def edit_rows(path: Path, change: Callable[[dict[str, str]], dict[str, str] | None]) -> None:
-    """Passes each row of a CSV file through `change`; None takes it out."""
+    """Passes each row of a CSV file through `change`; a row for which it returns None is removed."""
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     with open(path, "w", newline="", encoding="utf-8") as file:
@@ -318,7 +318,7 @@ def edit_rows(path: Path, change: Callable[[dict[str, str]], dict[str, str] | No
 
 
 def small_study(**changes: Any) -> StudyConfig:
-    """Every arm, three seeds, few images."""
+    """A study with every arm, three seeds and few images."""
     classifier = CnnConfig(epochs=6, width=16).model_dump()
     settings = {
         "name": "fake",

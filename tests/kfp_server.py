@@ -32,7 +32,7 @@ EPOCH = datetime(2026, 11, 23, 3, tzinfo=UTC)
 
 @dataclass
 class Play:
-    """What the boxes of a run do.
+    """The behaviour of the boxes of a run.
 
     Args:
         fails: path of the box that fails, such as "root.ingest".
@@ -60,7 +60,7 @@ class Play:
 
 
 class Refusal(Exception):  # noqa: N818  an answer
-    """What the server answers in place of what was asked for."""
+    """An error response."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -69,7 +69,7 @@ class Refusal(Exception):  # noqa: N818  an answer
 
 @dataclass
 class KubeflowServer:
-    """Start it, and it can be asked at `url`. Everything it holds may be read and changed by a test."""
+    """A server at `url`, once it is started. Tests may read and change its whole state."""
 
     token: str = ""  # that it wants to see; "": anybody may ask
     cookie: str = ""
@@ -298,7 +298,7 @@ ROUTES = [
 
 
 class Run:
-    """A run, and the workflow that does its boxes."""
+    """A run, and its Argo workflow."""
 
     def __init__(self, made: Json, spec: Json, play: Play) -> None:
         self.id, self.made, self.play = str(uuid.uuid4()), made, play
@@ -438,7 +438,7 @@ class Run:
 
 
 def _paths(spec: Json, tasks: Json, given: Json, above: str) -> Iterator[str]:
-    """The boxes of a graph, in the order in which the workflow does them."""
+    """The boxes of a graph, in the order in which the workflow runs them."""
     left = dict(tasks)
     while left:
         key = next(key for key, task in left.items() if not any(one in left for one in task.get("dependentTasks", [])))
@@ -466,12 +466,12 @@ def _value(one: Json, given: Json) -> Any:
 
 
 def fingerprint(path: str) -> str:
-    """What the cache knows a box by; here all boxes at one place in the graph are the same."""
+    """The cache key of a box; here it depends on the path in the graph only."""
     return hashlib.sha256(path.encode()).hexdigest()
 
 
 def _known(body: bytes, *names: str) -> Json:
-    """A request's JSON; like the real server it takes no field that it does not know."""
+    """A request's JSON; like the real server it refuses unknown fields."""
     made = json.loads(body)
     if strange := [name for name in made if name not in names]:
         raise Refusal(400, f"unknown field {strange[0]!r}")
@@ -535,7 +535,7 @@ def _handler(server: KubeflowServer) -> type[BaseHTTPRequestHandler]:
 
 @contextlib.contextmanager
 def kubeflow_server(**settings: Any) -> Iterator[KubeflowServer]:
-    """A Kubeflow with nothing in it."""
+    """An empty Kubeflow."""
     server = KubeflowServer(**settings)
     server.start()
     try:

@@ -1,4 +1,4 @@
-"""Studies on the cluster's Kubeflow as a person runs them, and what can be seen of a run afterwards."""
+"""Runs studies on the cluster's Kubeflow with the commands of a user, and inspects the runs."""
 
 import argparse
 import json
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody with keys to the cluster's own store, who uses its Kubeflow from this checkout."""
+    """A user with keys to the cluster's store, who uses its Kubeflow from this checkout."""
 
     folder: Path  # of their own
     access: str = field(default_factory=lambda: f"tests{secrets.token_hex(6)}")
@@ -138,7 +138,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Run:
-    """A run, as the command that began it told of it."""
+    """A run, as reported by the command that began it."""
 
     done: subprocess.CompletedProcess[str]
 
@@ -183,18 +183,18 @@ class Run:
 
 
 def known() -> RemoteRuns:
-    """What the Kubeflow knows of its runs."""
+    """The runs of the Kubeflow."""
     return RemoteRuns(connect(argparse.Namespace(**NOBODY)))
 
 
 def look_at(name: str) -> Look:
-    """A run as it is now."""
+    """The current state of a run."""
     runs = known()
     return runs.look(runs.find(name)["run_id"])
 
 
 def wait_for(happened: Callable[[], T], told: Callable[[], object] = str) -> T:
-    """What `happened` returns, as soon as it is true; fails with what is `told` when that takes too long."""
+    """The first true result of `happened`; fails with the message of `told` if that takes too long."""
     end_s = time.monotonic() + PATIENCE_S
     while not (found := happened()):
         assert time.monotonic() < end_s, f"what was waited for did not happen; {told()}"

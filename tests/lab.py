@@ -1,4 +1,4 @@
-"""The cluster that tests/cluster runs on. Whoever starts the tests has started it; the environment says where it is."""
+"""The cluster on which tests/cluster runs. It is started before the tests; environment variables name its address."""
 
 import json
 import os
@@ -17,12 +17,12 @@ BUILD_OPTIONS = "--isolation=oci --runtime=runc --network=host"  # for a builder
 
 
 def missing(*also: str) -> list[str]:
-    """What the environment would have to say for a cluster."""
+    """The environment variables for a cluster that are not set."""
     return [name for name in (*NEEDED, *also) if not os.environ.get(name)]
 
 
 def kubectl(*words: object, stdin: str | None = None, check: bool = True) -> str:
-    """What kubectl prints."""
+    """Runs kubectl. Returns its output."""
     done = subprocess.run(
         [program(), *map(str, words)], input=stdin, capture_output=True, text=True, check=False, cwd=ROOT
     )
@@ -38,7 +38,7 @@ def program() -> str:
 
 
 def objects(kind: str, *words: object) -> list[dict[str, Any]]:
-    """The objects of a kind, as the API has them."""
+    """The objects of a kind, as returned by the API."""
     return list(json.loads(kubectl("get", kind, *words, "--output=json"))["items"])
 
 

@@ -1,4 +1,4 @@
-"""Studies run on this machine as a person runs them, and what can be seen of a run afterwards."""
+"""Runs studies on this machine with the commands of a user, and inspects the runs."""
 
 import json
 import os
@@ -16,7 +16,7 @@ PATIENCE_S = 120  # of a test, before it calls something that should happen soon
 
 
 def settings(*changes: str) -> list[str]:
-    """Words that change settings."""
+    """The command-line words that change settings."""
     return [word for change in changes for word in ("--set", change)]
 
 
@@ -33,7 +33,7 @@ SMALL = settings(
 
 
 def environment(checkout: Path = ROOT, **own: str) -> dict[str, str]:
-    """That of a person who stands in the checkout; nothing of how these tests were started."""
+    """The environment of a user in the checkout, independent of how the tests were started."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SYNTRIAL_")}
     return {**inherited, "PYTHONPATH": str(checkout / "src"), **own}
 
@@ -44,7 +44,7 @@ def command(*words: object) -> list[str]:
 
 
 def run(runs: Path, *words: object, checkout: Path = ROOT, **own: str) -> "Run":
-    """Runs a study to its end, whatever that is."""
+    """Runs a study until it ends, successfully or not."""
     words = ("run", "--study", SMOKE, "--runs", runs, *words)
     began_s = time.monotonic()
     done = subprocess.run(
@@ -64,7 +64,7 @@ def newest(runs: Path) -> Path:
 
 
 def heard(folder: Path) -> dict[str, dict]:
-    """The newest word of each box that has spoken in a run, by the box's name."""
+    """The newest event of each box that has reported in a run: name of the box -> event."""
     boxes = {}
     for path in (folder / "progress").glob("*.jsonl"):
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -100,7 +100,7 @@ class Run:
 
 
 def processes(folder: Path) -> dict[int, str]:
-    """Processes that work for the run in a folder: number -> command line. The dead are none."""
+    """The living processes of the run in a folder: id -> command line."""
     mark = f"SYNTRIAL_PROGRESS={folder}/progress".encode()
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
@@ -113,7 +113,7 @@ def processes(folder: Path) -> dict[int, str]:
 
 
 def wait_until(happened, limit_s: float = PATIENCE_S):
-    """What `happened` returns, as soon as it is true; fails when that takes too long."""
+    """The first true result of `happened`; fails if that takes too long."""
     end_s = time.monotonic() + limit_s
     while not (found := happened()):
         assert time.monotonic() < end_s, "what was waited for did not happen"

@@ -1,4 +1,4 @@
-"""A real S3 over HTTP for tests, and a way to it on which things go wrong."""
+"""A real S3 server over HTTP for tests, and a proxy that injects faults."""
 
 import contextlib
 import http.client
@@ -25,7 +25,7 @@ def object_server() -> Iterator[str]:
 
 @contextlib.contextmanager
 def answering(status: int, page: str) -> Iterator[str]:
-    """HOST:PORT of a server with one answer to everything."""
+    """HOST:PORT of a server with the same response to every request."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""A family of generators that is no GAN and has no network: each pixel is a Gaussian, fitted to the images it sees."""
+"""A family of generators that is not a GAN and has no network: each pixel is a Gaussian, fitted to the images."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -22,7 +22,7 @@ class PixelsConfig(GeneratorConfig):
 
 @dataclass
 class Sums:
-    """Everything that changes: of each class the images seen, their sum and the sum of their squares."""
+    """Everything that changes: for each class the number of images, their sum and the sum of their squares."""
 
     seen_K: torch.Tensor
     sum_KSS: torch.Tensor

@@ -1,4 +1,4 @@
-"""A namespace of the tests' own on the cluster: k8s/ brings a store to it, and pods of our images run in it."""
+"""A namespace on the cluster for tests: k8s/ deploys a store there, and pods of our images run in it."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ Object = dict[str, Any]
 
 
 class Space:
-    """A namespace, what is asked of it, and the folder of an overlay that brings a store to it."""
+    """A namespace, requests to it, and the folder of an overlay that deploys a store there."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.folder = name, folder
@@ -83,7 +83,7 @@ class Space:
 
 
 def until(happened: Callable[[], T], told: Callable[[], str], limit_s: float = lab.PATIENCE_S) -> T:
-    """What `happened` returns, as soon as it is true; fails with what is told then when that takes too long."""
+    """The first true result of `happened`; fails with the message of `told` if that takes too long."""
     end_s = time.monotonic() + limit_s
     while not (found := happened()):
         assert time.monotonic() < end_s, f"what was waited for did not happen:\n{told()}"
@@ -93,7 +93,7 @@ def until(happened: Callable[[], T], told: Callable[[], str], limit_s: float = l
 
 @contextlib.contextmanager
 def space(name: str, folder: Path, shipped: str = "laptop", *components: str) -> Iterator[Space]:
-    """A new namespace, which takes nothing below the Pod Security Standard `restricted`; gone afterwards.
+    """A new namespace that enforces the Pod Security Standard `restricted`; deleted afterwards.
 
     Its overlay is one that ships, in this namespace, with components of k8s/.
     """
@@ -116,7 +116,7 @@ def _drop(name: str) -> None:
 
 
 def write_overlay(folder: Path, namespace: str, shipped: str, components: Iterable[str]) -> None:
-    """As somebody would who wants an overlay that ships in a namespace of their own."""
+    """Writes an overlay that deploys a shipped overlay into another namespace, as a user would."""
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
@@ -128,14 +128,14 @@ def write_overlay(folder: Path, namespace: str, shipped: str, components: Iterab
 
 
 def script(name: str, *words: object) -> subprocess.CompletedProcess[str]:
-    """k8s/deploy, undeploy or render, as a person calls them who has no keys of their own."""
+    """Runs k8s/deploy, undeploy or render as a user without keys of their own."""
     own = {"KUBECTL": lab.program(), "PYTHON": sys.executable, "REGISTRY": lab.REGISTRY, "KEYS": "none"}
     command = [str(K8S / name), *map(str, words)]
     return subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, check=False)
 
 
 def deploy(where: Space) -> str:
-    """What k8s/deploy prints."""
+    """Runs k8s/deploy. Returns its output."""
     done = script("deploy", where.folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

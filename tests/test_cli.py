@@ -82,8 +82,8 @@ def raw(tmp_path_factory):
 
 
 def by_hand(verb, *words):
-    heeded = {"report": STUDY, "export": ()}.get(verb, SETTINGS)
-    assert main([verb, *heeded, *map(str, words)]) == 0
+    used = {"report": STUDY, "export": ()}.get(verb, SETTINGS)
+    assert main([verb, *used, *map(str, words)]) == 0
 
 
 def trial(home, protocol):
@@ -245,7 +245,10 @@ def test_the_folder_that_somebody_is_in_is_not_replaced(out, raw, tmp_path, monk
     (tmp_path / "here" / "inner").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here")
     assert main(["ingest", str(raw / "xray"), out]) == 2
-    assert re.fullmatch(r"error: you are in /.*, which would be replaced; name a new folder\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        r"error: /.* is or contains the working directory and would be replaced; name a new folder\n",
+        capsys.readouterr().err,
+    )
     assert [path.name for path in tmp_path.rglob("*")] == ["here", "inner"]
 
 
@@ -261,7 +264,7 @@ def test_whoever_is_in_a_folder_that_is_gone_is_told_so(raw, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path / "here")
     (tmp_path / "here").rmdir()
     assert main(["ingest", str(raw / "xray"), "new"]) == 2
-    assert capsys.readouterr().err == "error: the folder that you are in is gone; go to one that is there\n"
+    assert capsys.readouterr().err == "error: the working directory no longer exists; change to another one\n"
 
 
 WRITTEN = ("images", "held_out parts", "held_out normal generator", "held_out normal drawn", "held_out pool")
@@ -286,7 +289,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(verb, chain, raw, tmp_pa
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert "no room" in done.stderr.splitlines()[-1]
+    assert "no space left" in done.stderr.splitlines()[-1]
     assert list((tmp_path / "here").iterdir()) == []
 
 
@@ -353,7 +356,7 @@ MISTAKES = {
         ["train-classifier", "parts", "new", "--arm", "simple_gan"],
         "has no images of a simple generator",
     ),
-    "a seed twice": (["train-classifier", "parts", "new", "--seeds", "1", "1"], "seeds names something twice"),
+    "a seed twice": (["train-classifier", "parts", "new", "--seeds", "1", "1"], "seeds contains an item twice"),
     "a report of nothing": (
         [
             "report",
@@ -406,7 +409,7 @@ def test_without_torch_a_verb_that_trains_names_what_is_missing(chain, tmp_path)
     path = os.pathsep.join([str(tmp_path), str(ROOT / "src")])
     done = syntrial("synthesize", chain / "transfer", tmp_path / "new", PYTHONPATH=path)
     assert done.returncode == 2
-    assert done.stderr == "error: synthesize needs torch, which is not installed; pip install torch brings it\n"
+    assert done.stderr == "error: synthesize needs torch, which is not installed; run pip install torch\n"
 
 
 def test_a_generator_that_a_study_adds_is_trained_by_hand_like_any_other(chain, tmp_path):

@@ -38,26 +38,26 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
         ("arms=[original, 'half: add=simple dose=-1']", "arm half: dose is -1;"),
         ("arms=[original, 'half: add=simple dose=some']", "arm half: dose is 'some'; it is a number"),
         ("arms=[original, 'half: add=simple dose=nan']", "arm half: dose is nan;"),
-        ("arms=[original, 'half: dose=1']", "arm half: dose says how much is added, and nothing is"),
+        ("arms=[original, 'half: dose=1']", "arm half: dose is given but add is not"),
         ("arms=[original, 'half: add=faces']", "an arm adds 'faces', which no generator of the study draws"),
         ("arms=[original, 'half: add=simple against=half']", "arm half is judged against itself"),
         (
             "arms=[original, 'half: add=simple against=duplicates']",
             "against 'duplicates'; the study has orig",
         ),
-        ("arms=[original, 'half: add=simple', 'half: add=transfer']", "arms names something twice"),
+        ("arms=[original, 'half: add=simple', 'half: add=transfer']", "arms contains an item twice"),
         ("arms=[original, 'duplicates: add=simple']", "arm duplicates is a preset, and means 'original [+] dup"),
-        ("arms=[original, 'same: title=other']", "arm same adds nothing and changes nothing"),
+        ("arms=[original, 'same: title=other']", "arm same adds and changes nothing"),
         ("arms=[original, 'half: use=alone']", "arm half: use=alone trains on a generator's images only"),
         ("arms=[original, 'half: add=simple use=pretrain']", "arm half: use is 'pretrain'; it may be pool, alone"),
         ("arms=[original, 'half: augment=on']", "arm half: augment is 'on'; it may be instead, online"),
         ("arms=[original, 'half: add=simple add=simple']", "arm half: add is given twice"),
         ("arms=[original, 'a b: add=simple']", "arm 'a b': a name has at most 40 letters"),
-        ("arms=[original, 7]", "7 is no arm; give a preset"),
+        ("arms=[original, 7]", "7 is not an arm; give a preset"),
         ("arms=original", "arms is 'original'"),
         ("classifier.widht=8", "yaml: classifier has no 'widht'; did you mean 'width'[?]$"),
         ("classifier.width=0", "yaml: classifier.width is 0; input should be greater than or equal to 4$"),
-        ("seeds=[1, 1]", r"seeds names something twice: \[1, 1\]"),
+        ("seeds=[1, 1]", r"seeds contains an item twice: \[1, 1\]"),
         ("seeds=[-1]", "seeds are 0 or more"),
         ("classes=[normal]", "classes is"),
         ("classes=[a/b, c]", "neither '/' nor"),
@@ -78,7 +78,7 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
             "simple.transfer_discriminator is False, which a gen",
         ),
         ("generators.faces.transfer_discriminator=false", "faces.transfer_discriminator is False, which a generator w"),
-        ("conventional.cval=9", "conventional.cval is 9, which fill_mode nearest does not heed"),
+        ("conventional.cval=9", "conventional.cval is 9, which has no effect with fill_mode nearest"),
         (
             "generators.simple.gradient_penalty=5",
             "simple.gradient_penalty is 5, which loss non_saturating does not",
@@ -87,7 +87,7 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
             "generators.simple={ema_half_life: 0, ema_ramp_up: 0.1}",
             "simple.ema_ramp_up is 0.1, which an ema_half_life",
         ),
-        ("classes=[Normal, 'normal ']", r"classes names something twice: \['Normal', 'normal '\]"),
+        ("classes=[Normal, 'normal ']", r"classes contains an item twice: \['Normal', 'normal '\]"),
         ("generators.all.lr=-1", "^quick.yaml: generators.all.lr is -1; input should be greater than 0$"),
         (
             "generators.all.loss=wgan_gp",
@@ -112,7 +112,10 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
         ("generators={modern: {epochs: 0}}", "^quick.yaml: generators.modern.epochs is 0; input should be greater"),
         ("generators.all.architecture=dcgn", "^quick.yaml: generators.all.architecture is 'dcgn'; input should be 'd"),
         ("generators.simple.start=transfer", "generators.simple.start is 'transfer'; input should be '' or 'faces'$"),
-        ("generators.faces.start=faces", "generators.faces.start is 'faces', but faces start from nothing"),
+        (
+            "generators.faces.start=faces",
+            "generators.faces.start is 'faces', but faces cannot continue another generator",
+        ),
         ("generators.simple={start: faces, width: 8}", "generators.simple.width is 8 and generators.faces.width is 16"),
         ("generators.faces.conditional=true", "faces have one class"),
         ("generators.simple.lr=1e99", "generators.simple.lr is 1e[+]99; input should be less than or equal to 10"),
@@ -121,7 +124,7 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
         ("images_per_class=100000000000", "images_per_class is 100000000000; input should be less than"),
         ("report.resamples=1000000000", "report.resamples is 1000000000; input should be less than"),
         ("ingest.max_pixels=1000", "ingest.min_side is 32 and max_pixels 1000: no image"),
-        ("generators.simple.diffaugment=[color, color]", "diffaugment is color, color; each can be there once"),
+        ("generators.simple.diffaugment=[color, color]", "diffaugment is color, color; each policy may be given once"),
         ("conventional.zoom_range=[yes, yes]", "it needs a number, neither yes nor no"),
         ('classes=["a\\rb", c]', "nor control characters"),
         ("conventional.zoom_range=[2, 1]", "two positive numbers, the smaller first"),
@@ -156,7 +159,7 @@ def test_a_file_that_is_no_study_is_refused(tmp_path, text, sentence):
 )
 def test_a_setting_that_stands_there_twice_is_refused_by_name_and_line(text, tmp_path):
     (tmp_path / "odd.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=f"'{text.partition(':')[0]}' stands there twice .*line [23]"):
+    with pytest.raises(ConfigError, match=f"'{text.partition(':')[0]}' is given twice .*line [23]"):
         load_study(tmp_path / "odd.yaml")
 
 

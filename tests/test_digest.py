@@ -84,7 +84,7 @@ def test_data_that_are_added_to_are_refused(manifest, monkeypatch, salt):
     refuse_changed(manifest, before)
     refuse_changed("", "")
     (manifest.parent / "gone.png").write_bytes(b"found")
-    with pytest.raises(DataError, match=r"list\.csv has changed since this run looked at it"):
+    with pytest.raises(DataError, match=r"list\.csv has changed since this run began"):
         refuse_changed(manifest, before)
 
 

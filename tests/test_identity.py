@@ -13,7 +13,7 @@ import pytest
 from syntrial import identity
 from syntrial.classifiers.settings import CLASSIFIERS
 from syntrial.generators.settings import ARCHITECTURES
-from syntrial.identity import TELLING, code_digest, imports_of, is_telling, libraries, meaning, reached, sources
+from syntrial.identity import NEUTRAL, code_digest, imports_of, is_neutral, libraries, meaning, reached, sources
 
 # A package in small, with every form of import.
 MODULES = {
@@ -209,7 +209,7 @@ def test_blank_lines_within_a_string_count():
 
 
 def test_only_modules_that_exist_are_said_to_only_report():
-    assert all(identity._path(name, identity.PACKAGE).is_file() for name in TELLING)
+    assert all(identity._path(name, identity.PACKAGE).is_file() for name in NEUTRAL)
 
 
 def test_a_library_counts_where_code_imports_it():
@@ -222,7 +222,7 @@ def test_a_library_counts_where_code_imports_it():
 def test_every_library_that_code_imports_is_in_the_list_or_computes_nothing():
     names = [path.relative_to(identity.PACKAGE).with_suffix("").as_posix() for path in identity.PACKAGE.rglob("*.py")]
     modules = [name.removesuffix("/__init__").replace("/", ".") for name in names if name != "__init__"]
-    computing = [name for name in modules if not is_telling(name)]
+    computing = [name for name in modules if not is_neutral(name)]
     outside = {name for module in computing for name in identity.OUTSIDE.findall(source_of(module))}
     plain = {"safetensors", "yaml", "pydantic_core"}  # they carry values unchanged, or come with one that is listed
     assert outside - sys.stdlib_module_names - {"syntrial"} - plain <= set(identity.LIBRARIES)

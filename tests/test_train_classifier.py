@@ -286,7 +286,7 @@ def test_images_too_small_for_the_classifier_are_refused(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (8, 8, 8)).astype(np.uint8)
     rows = [(image, Row("", CLASSES[i % 2], f"p{i}", split="train")) for i, image in enumerate(images)]
     small = write(tmp_path / "set", rows, CLASSES, division={"protocol": "held_out"})
-    with pytest.raises(DataError, match="images of 8 px; the classifier needs 16 at least"):
+    with pytest.raises(DataError, match="images of 8 px; the classifier needs at least 16 px"):
         trained(small, tmp_path / "out")
 
 

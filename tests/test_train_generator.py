@@ -174,7 +174,7 @@ def test_what_does_not_fit_is_refused(parts, tmp_path, kind, label, settings, er
 
 
 def test_only_a_transfer_continues_another_generator(parts, faces, tmp_path):
-    with pytest.raises(ConfigError, match="generator simple starts from nothing, since its setting start is empty"):
+    with pytest.raises(ConfigError, match="generator simple continues no other, since its setting start is empty"):
         train_generator(parts / "held_out", tmp_path / "gan", kind="simple", label="normal", config=TINY, start=faces)
 
 

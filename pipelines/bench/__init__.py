@@ -1,1 +1,1 @@
-"""What the house costs, measured."""
+"""Measures the overhead of syntrial."""

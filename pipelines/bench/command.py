@@ -1,6 +1,4 @@
-"""`python -m pipelines bench`: what the house costs on this machine, measured here and now against the barest way to
-do the same.
-"""
+"""`syntrial bench`: measures the overhead of syntrial on this machine, against the simplest code that does the same."""
 
 import argparse
 import contextlib
@@ -32,21 +30,22 @@ from syntrial.errors import DataError
 from syntrial.imageset import ImageSet
 from syntrial.ingest import ingest
 from syntrial.reading.workers import workers
+from syntrial.words import counted
 
-if TYPE_CHECKING:  # imported where it is used: the processes that read images, and the boxes, do without
+if TYPE_CHECKING:  # imported where it is used: processes that only read images need no torch
     import torch
 
 SAMPLE = Path("data/sample/xray")
 CLASSES = ["normal", "pneumonia"]
 ORIGINAL = 1024  # px of the files that are read, as in the paper
-PAPERS = 2680  # images of the paper; on a GPU the sample is repeated to as many
+PAPERS = 2680  # number of images in the paper; on a GPU the sample is repeated to at least as many
 SHARES = {"val_share": 0.3, "test_share": 0.3}  # so that few images suffice for every part
 AUGMENTED = ["color", "translation", "cutout"]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table. `bound` is "" where nothing was promised."""
+    """One line of the table. `bound` is "" for a figure without a bound."""
 
     name: str
     value: float
@@ -54,22 +53,24 @@ class Figure:
 
     @property
     def kept(self) -> bool:
-        """Whether the bound is."""
+        """Whether the value is within the bound."""
         sign, _, limit = self.bound.partition(" ")
         return not sign or (self.value >= float(limit) if sign == ">=" else self.value <= float(limit))
 
     @property
     def line(self) -> str:
-        """Name, value, bound, and whether it is missed."""
+        """The line: name, value, bound, and MISSED where the value is outside of the bound."""
         return f"{self.name:72}{self.value:8.3f}   {self.bound:9}{'' if self.kept else 'MISSED'}".rstrip()
 
 
 def add_to(commands: Any) -> None:
-    """The command's flags."""
-    parser = commands.add_parser("bench", help="measure what the house costs", description=__doc__)
-    parser.add_argument("--study", default="", help="whose sizes (default: studies/quick.yaml, on a GPU paper.yaml)")
-    parser.add_argument("--rounds", type=int, default=6, help="of each measurement (default: %(default)s)")
-    parser.add_argument("--files", type=int, default=400, help="to ingest, at most 400 (default: %(default)s)")
+    """Adds the command and its flags."""
+    parser = commands.add_parser("bench", help="measure the overhead of syntrial", description=__doc__)
+    parser.add_argument(
+        "--study", default="", help="study with the sizes (default: studies/quick.yaml, on a GPU paper.yaml)"
+    )
+    parser.add_argument("--rounds", type=int, default=6, help="rounds of each measurement (default: %(default)s)")
+    parser.add_argument("--files", type=int, default=400, help="files to ingest, at most 400 (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="exit code 1 when a bound is missed")
     parser.set_defaults(command=bench)
 
@@ -84,7 +85,8 @@ def bench(flags: argparse.Namespace) -> int:
     study = load_study(flags.study or f"studies/{'paper' if device.type == 'cuda' else 'quick'}.yaml")
     about = machine.description(device)
     print(
-        f"sizes of {study.name}: {study.side} px; {about['device']}, {about['threads']} threads, torch {about['torch']}"
+        f"sizes of {study.name}: {study.side} px; {about['device']}, {counted(about['threads'], 'thread')}, "
+        f"torch {about['torch']}"
     )
     missed = 0
     with tempfile.TemporaryDirectory() as scratch:
@@ -95,8 +97,8 @@ def bench(flags: argparse.Namespace) -> int:
 
 
 def measured(study: StudyConfig, device: "torch.device", scratch: Path, rounds: int, files: int) -> Iterator[Figure]:
-    """All figures."""
-    os.environ["SYNTRIAL_PROGRESS"] = str(scratch / "progress")  # the loops write what they write in a run
+    """All figures, each as soon as it is measured."""
+    os.environ["SYNTRIAL_PROGRESS"] = str(scratch / "progress")  # the loops write the same events as in a run
     if not SAMPLE.is_dir():
         raise DataError(f"there is no {SAMPLE} here; run this from the root of the repository")
     yield from loops(study, device, scratch, rounds)
@@ -105,7 +107,7 @@ def measured(study: StudyConfig, device: "torch.device", scratch: Path, rounds: 
 
 
 def loops(study: StudyConfig, device: "torch.device", scratch: Path, rounds: int) -> Iterator[Figure]:
-    """The loops that learn, with images and sizes of the study."""
+    """The training loops, with the study's sizes, on sample images."""
     from pipelines.bench import turns
 
     ingest(SAMPLE, scratch / "images", side=study.side, classes=CLASSES, config=IngestConfig())
@@ -130,7 +132,7 @@ def loops(study: StudyConfig, device: "torch.device", scratch: Path, rounds: int
 
 
 def ingesting(side: int, scratch: Path, rounds: int, files: int) -> Iterator[Figure]:
-    """Reading files of original size; files of 128 px are so quickly read that what is looked at beside weighs more."""
+    """Reading files of the original size. With files of 128 px, reading would take less time than the other checks."""
     many = _enlarged(scratch / "many", files)
     few = _some(many, scratch / "few", max(1, files // 10))
     ours, bare = [], []
@@ -147,19 +149,19 @@ def ingesting(side: int, scratch: Path, rounds: int, files: int) -> Iterator[Fig
 
 
 def ingest_once(folder: str, out: str, side: str) -> dict[str, float]:
-    """The verb, in a process of its own. Peak memory is that of this process and the largest of those that it
-    starts.
-    """
+    """Runs the verb in this process. Peak memory is that of this process plus that of its largest child process."""
     began_s = time.perf_counter()
     ingest(folder, out, side=int(side), classes=CLASSES, config=IngestConfig())
     seconds = time.perf_counter() - began_s
-    status = Path("/proc/self/status").read_text(encoding="utf-8")  # getrusage would count what the parent had before
+    status = Path("/proc/self/status").read_text(
+        encoding="utf-8"
+    )  # getrusage would include the parent's memory before the fork
     own_kb = int(status.partition("VmHWM:")[2].split()[0])
     return {"seconds": seconds, "peak_mb": (own_kb + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024}
 
 
 def shrink_once(folder: str, side: str) -> dict[str, float]:
-    """The shortest way to read, grey and resize the same files with as many processes."""
+    """The simplest code that reads the same files, converts them to grey and resizes them, with as many processes."""
     began_s = time.perf_counter()
     with Pool(workers()) as pool:
         pool.starmap(_shrunk, [(path, int(side)) for path in Path(folder).glob("*/*")])
@@ -172,29 +174,30 @@ def _shrunk(path: Path, side: int) -> Any:
 
 
 def starting(scratch: Path, rounds: int) -> Iterator[Figure]:
-    """What a box costs before and after its work: shell, Python, imports; and the smallest work there is. The fastest
-    of all rounds counts: importing torch alone takes half a second more in one round than in the next.
+    """The time of boxes with very little work: shell, Python and imports.
+
+    The fastest of all rounds counts, because the time to import torch alone varies by half a second between rounds.
     """
     data = _some(SAMPLE.resolve(), scratch / "tiny", 24)
     times = [_apart("boxes_once", data, scratch / f"boxes-{number}") for number in range(rounds)]
     least = {name: min(took[name] for took in times) for name in times[0]}
     light = max(least[box] for box in BOXES if box in least and not BOXES[box].torch and box != "report")
     yield Figure(
-        "the slowest box without torch, report apart: seconds from start to end, with 24 images", light, "<= 0.5"
+        "the slowest box without torch, except the report: seconds from start to end, 24 images", light, "<= 0.5"
     )
-    yield Figure("the report: seconds until it reads scores; matplotlib comes later", least["report"], "<= 0.5")
+    yield Figure("the report: seconds until it reads scores, before matplotlib", least["report"], "<= 0.5")
     training = max(least[box] for box in BOXES if box in least and BOXES[box].torch) - least["torch"]
-    yield Figure("the slowest box with torch: seconds beyond importing torch, with some steps", training, "<= 0.5")
+    yield Figure("the slowest box with torch: seconds without importing torch, a few steps", training, "<= 0.5")
     yield Figure(
-        "boxes that do not train and import torch",
+        "boxes that import torch although they do not train",
         sum(_imports_torch(box) for box in BOXES if not BOXES[box].torch),
         "<= 0",
     )
 
 
 def boxes_once(data: str, folder: str) -> dict[str, float]:
-    """Seconds of each box but the report through the engine of a local run, of importing torch, and of the start of the
-    report, whose drawing is work.
+    """Seconds of each box except the report through the engine of a local run, of importing torch ("torch"), and of the
+    report's start ("report"), without its work.
     """
     from kfp import dsl, local
 
@@ -222,7 +225,7 @@ def boxes_once(data: str, folder: str) -> dict[str, float]:
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=folder)
     with contextlib.redirect_stdout(io.StringIO()) as log:
         dsl.pipeline(name="bench")(chain)()
-    # A box begins with the engine's part of it, kept small by this variable, as the engine has it.
+    # Each box first imports the engine's executor; like the engine, this variable keeps the import small.
     report = _seconds("import kfp.dsl.executor_main, syntrial.report", {"_KFP_RUNTIME": "true"})
     return {**_spans(log.getvalue()), "torch": _seconds("import torch"), "report": report}
 
@@ -234,7 +237,7 @@ def _seconds(code: str, variables: dict[str, str] | None = None) -> float:
 
 
 def _spans(log: str) -> dict[str, float]:
-    """Seconds of each box, by the engine's own log."""
+    """Seconds of each box, from the engine's log."""
     began: dict[str, datetime] = {}
     spans = {}
     for clock, event in re.findall(r"^([\d:.]{12}) - INFO - (.*)", log, re.MULTILINE):
@@ -242,7 +245,7 @@ def _spans(log: str) -> dict[str, float]:
         if event.startswith("Executing task"):
             began[name] = now
         elif "finished with status" in event and name in began:
-            spans[name.replace("-", "_")] = (now - began[name]).total_seconds() % 86_400  # midnight may lie between
+            spans[name.replace("-", "_")] = (now - began[name]).total_seconds() % 86_400  # a box may run past midnight
     return spans
 
 
@@ -252,7 +255,7 @@ def _imports_torch(verb: str) -> bool:
 
 
 def _apart(name: str, *arguments: object) -> dict[str, float]:
-    """A function of this module, in a process of its own and without its chatter."""
+    """Calls a function of this module in a new process, with its output suppressed."""
     code = f"import json, sys; from pipelines.bench.command import {name}; print(json.dumps({name}(*sys.argv[1:])))"
     command = [sys.executable, "-c", code, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -263,7 +266,7 @@ def _apart(name: str, *arguments: object) -> dict[str, float]:
 
 
 def _enlarged(folder: Path, files: int) -> Path:
-    """Sample X-rays at the size of originals, PNG and JPEG by turns."""
+    """Sample X-rays enlarged to ORIGINAL px, alternately PNG and JPEG."""
     tasks = []
     for number, path in enumerate(_evenly(SAMPLE, files)):
         target = folder / path.parent.name / f"{path.stem}{('.png', '.jpg')[number % 2]}"
@@ -280,7 +283,7 @@ def _enlarge(path: Path, target: Path) -> None:
 
 
 def _some(source: Path, folder: Path, files: int) -> Path:
-    """Some of the files."""
+    """Copies some of the files of each class into a new folder."""
     for path in _evenly(source, files):
         (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, folder / path.parent.name)
@@ -288,6 +291,6 @@ def _some(source: Path, folder: Path, files: int) -> Path:
 
 
 def _evenly(source: Path, files: int) -> list[Path]:
-    """The first files of each class in turn."""
+    """The first files of each class, alternating between the classes."""
     by_class = [sorted((source / label).iterdir()) for label in CLASSES]
     return [path for together in zip(*by_class, strict=False) for path in together][:files]

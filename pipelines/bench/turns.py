@@ -1,7 +1,7 @@
-"""The loops of syntrial against bare ones: both take turns, so that a machine whose speed drifts drifts for both.
+"""Compares the loops of syntrial with bare loops. Both alternate, so that a drift of the machine's speed affects both.
 
-A bare loop is the same step (a GAN's average of weights and augmentation included) on one fixed batch: no data, no
-seeding, no numbers, pictures or checkpoints. On a GPU it is plain fp32 too: no TF32, channels first.
+A bare loop repeats the same step (including a GAN's average of weights, and augmentation) on one fixed batch, without
+reading data, seeding, logging, pictures or checkpoints. On a GPU it uses plain fp32: no TF32, channels first.
 
 Shapes: B batch, N images, S side.
 """
@@ -30,24 +30,24 @@ from syntrial.progress import Progress
 from syntrial.training.batches import Batches
 from syntrial.training.checkpoint import EVERY_S, Checkpoints
 
-BLOCK_S = 0.3  # that a loop has its turn, where nothing else decides
+BLOCK_S = 0.3  # target duration of a turn
 WARM_UP = 3  # steps
 
 Images = NDArray[np.uint8]
 
 
 class EnoughError(Exception):
-    """All rounds are over; the loop under measurement need not go on."""
+    """Ends the measured loop after the last round."""
 
 
 class Turns(Progress):
-    """Progress of a loop that hands over to `bare` after every `block` steps, and keeps the seconds that either takes.
+    """Progress of a loop that runs `block` bare steps after every `block` steps of its own, and times both.
 
     Args:
-        bare: one bare step.
-        block: steps a turn.
-        between: steps of the loop after each turn that are timed apart, because they do more than learn.
-        turns: after which EnoughError is raised.
+        bare: performs one bare step.
+        block: steps per turn.
+        between: steps of the loop after each turn that are timed separately, because they do more than train.
+        turns: number of turns, after which EnoughError is raised.
     """
 
     def __init__(self, bare: Callable[[], object], *, block: int, turns: int, between: int = 0) -> None:
@@ -59,12 +59,12 @@ class Turns(Progress):
         self._steps, self._since_s = 0, 0.0
 
     def skip_to(self, done: int) -> None:
-        """The loop begins."""
+        """Called when the loop begins."""
         super().skip_to(done)
         self._since_s = time.perf_counter()
 
     def update(self, done: int, **numbers: float) -> None:
-        """A step is over, where no numbers are told. Raises EnoughError."""
+        """Called after each step, and again with the numbers where some are logged. Raises EnoughError."""
         super().update(done, **numbers)
         if numbers:
             return
@@ -82,14 +82,14 @@ class Turns(Progress):
                 raise EnoughError
 
     def ratio(self, per_round: int = 1) -> float:
-        """The loop's images a second to those of the bare loop: median over rounds of `per_round` turns."""
+        """Ratio of the loop's images per second to the bare loop's: median over rounds of `per_round` turns."""
         rounds = range(0, len(self.loop_s), per_round)
         return statistics.median(
             sum(self.bare_s[i : i + per_round]) / sum(self.loop_s[i : i + per_round]) for i in rounds
         )
 
     def between_share(self) -> float:
-        """Of the loop's time, what the steps between took beyond a step."""
+        """Share of the loop's time that the separately timed steps took in excess of ordinary steps."""
         step_s = sum(self.loop_s) / (self.block * len(self.loop_s))
         beyond_s = sum(self.between_s) - step_s * len(self.between_s)
         return beyond_s / (sum(self.loop_s) + sum(self.between_s))
@@ -105,8 +105,8 @@ class Turns(Progress):
 def generator_ratio(
     images_NSS: Images, config: GeneratorConfig, device: torch.device, scratch: Path, rounds: int
 ) -> float:
-    """Of train_generator's loop at the study's own number of steps, so that numbers and pictures come as often as in a
-    run: a round has one picture.
+    """Ratio for train_generator's loop. It has the study's number of steps, so that it logs numbers and draws pictures
+    as often as in a run; a round has one picture.
     """
     side, batch = images_NSS.shape[1], min(config.batch, len(images_NSS))
     config = config.model_copy(update={"collapse_below": 0.0})
@@ -128,7 +128,7 @@ def generator_ratio(
 
 
 def checkpoint_share(images_NSS: Images, config: GeneratorConfig, device: torch.device, scratch: Path) -> float:
-    """Of a generator's training time, what saving takes at one checkpoint in EVERY_S."""
+    """Share of a generator's training time spent on saving, at one checkpoint per EVERY_S."""
     training = train_generator.Training(train_generator.begin(images_NSS.shape[1], 0, config, "bench", device))
     checkpoints = Checkpoints("bench-checkpoint", scratch)
     began_s = time.perf_counter()
@@ -145,9 +145,7 @@ def cnn_ratio(
     scratch: Path,
     rounds: int,
 ) -> tuple[float, float]:
-    """Of train_classifier's loop between the ends of two epochs, and the share of its time that evaluation at those
-    ends takes.
-    """
+    """Ratio for train_classifier's loop within epochs, and the share of its time spent on evaluation at their ends."""
     material = _material(images_NSS, label_N, online)
     plan = train_classifier.Plan.of(material, config)
     batches = _batches(images_NSS[: len(material.train.rows)], material.train.label_N, plan.batch, device)
@@ -165,7 +163,7 @@ def cnn_ratio(
 
 
 def _material(images_NSS: Images, label_N: NDArray[np.int64], online: AugmentConfig | None) -> Material:
-    """Four fifths train and one validates, as printed."""
+    """Material with the protocol `as_printed`: four fifths of the images train, one fifth validates."""
     cut, classes = len(label_N) * 4 // 5, [str(number) for number in range(int(label_N.max()) + 1)]
     train, val = (_part(images_NSS[part], label_N[part]) for part in (slice(cut), slice(cut, None)))
     return Material(
@@ -183,7 +181,7 @@ def _batches(images_NSS: Images, label_N: NDArray[np.int64], batch: int, device:
 
 
 def _step_s(bare: Callable[[], object]) -> float:
-    """Seconds of a bare step, the first ones apart."""
+    """Seconds of a bare step after WARM_UP - 1 others."""
     for _ in range(WARM_UP):
         began_s = time.perf_counter()
         bare()
@@ -191,7 +189,7 @@ def _step_s(bare: Callable[[], object]) -> float:
 
 
 def _plainly(step: Callable[[], object], device: torch.device) -> Callable[[], object]:
-    """The step in plain fp32."""
+    """The step, on a GPU without TF32."""
 
     def plain() -> None:
         with _no_tf32():
@@ -213,7 +211,7 @@ def _no_tf32() -> Iterator[None]:
 
 
 def _channels_first(*networks: nn.Module) -> None:
-    """On a GPU. On a CPU the bare loop keeps the faster form, or it would be no measure."""
+    """Sets the memory format on a GPU. On a CPU the bare loop keeps channels last, which is faster there."""
     for network in networks:
         if next(network.parameters()).is_cuda:
             network.to(memory_format=torch.contiguous_format)

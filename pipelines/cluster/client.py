@@ -1,7 +1,7 @@
-"""Kubeflow Pipelines behind one set of flags: JSON in, JSON out, and one sentence for whatever goes wrong.
+"""A client of Kubeflow Pipelines: one set of flags, JSON in and out, and each error in one sentence.
 
-`kfp.Client` finds the server and who is asking, as it does everywhere else. The requests are made here, because its own
-print links, wait for ever on a server that is silent, and do not notice when a run was canceled.
+`kfp.Client` locates the server and the credentials. The requests are made here, because those of `kfp.Client` print
+links, have no timeout, and do not detect a canceled run.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from urllib3.exceptions import HTTPError, SSLError
 
 from syntrial.errors import ConfigError, SyntrialError
 
-TIMEOUT_S = (10, 60)  # until a connection stands, and between two pieces of an answer
-PAGE = 100  # items of a list asked for at a time
-SHOWN = 10  # of the names that are known
+TIMEOUT_S = (10, 60)  # to connect, and between two reads of a response
+PAGE = 100  # items of a list per request
+SHOWN = 10  # known names that a message lists
 NAMESPACE = "kubeflow"
-IAP = "KF_PIPELINES_IAP_OAUTH2_CLIENT_ID"  # Google's login, which kfp.Client leads a person through
-WHO = "KFP_TOKEN, KFP_COOKIE, --token-file or --cookie-file says who you are"
+IAP = "KF_PIPELINES_IAP_OAUTH2_CLIENT_ID"  # Google's login, for which kfp.Client guides the user
+WHO = "set KFP_TOKEN, KFP_COOKIE, --token-file or --cookie-file to authenticate"
 
 Json = dict[str, Any]
 
 
 class KubeflowError(SyntrialError, RuntimeError):
-    """A Kubeflow that refuses, or lacks what is asked for."""
+    """Kubeflow refuses a request, or lacks what it asks for."""
 
 
 class TakenError(KubeflowError):
-    """A name that somebody else has taken meanwhile."""
+    """A name that has been taken in the meantime."""
 
 
 class AwayError(KubeflowError):
-    """A Kubeflow that does not answer, which may pass by itself."""
+    """Kubeflow does not answer; this may be temporary."""
 
 
 def add_kubeflow(parser: argparse.ArgumentParser) -> None:
-    """The flags that say which Kubeflow, and who asks."""
+    """Adds the flags for the address of Kubeflow and for authentication."""
     parser.add_argument(
         "--host",
         default="",
@@ -62,67 +62,67 @@ def add_kubeflow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--namespace",
         default="",
-        help=f"Kubeflow's, or yours where there are many (default: KFP_NAMESPACE, {NAMESPACE})",
+        help=f"namespace of Kubeflow, or of the user where there are several (default: KFP_NAMESPACE, {NAMESPACE})",
     )
-    parser.add_argument("--token-file", default="", metavar="FILE", help="bearer token (default: KFP_TOKEN holds it)")
-    parser.add_argument("--cookie-file", default="", metavar="FILE", help="login cookie (default: KFP_COOKIE holds it)")
+    parser.add_argument("--token-file", default="", metavar="FILE", help="bearer token (default: that in KFP_TOKEN)")
+    parser.add_argument("--cookie-file", default="", metavar="FILE", help="login cookie (default: that in KFP_COOKIE)")
 
 
 def connect(flags: argparse.Namespace) -> Kubeflow:
-    """The Kubeflow that the flags and the environment name.
+    """Connects to the Kubeflow that the flags or the environment name.
 
     Raises:
-        KubeflowError: none is named, it is no Kubeflow, or it does not know who asks.
+        KubeflowError: none is named, the server is not Kubeflow Pipelines, or authentication fails.
     """
     host = flags.host or os.environ.get("KFP_ENDPOINT") or os.environ.get("KF_PIPELINES_ENDPOINT") or ""
     namespace = flags.namespace or os.environ.get("KFP_NAMESPACE") or NAMESPACE
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it would warn of each try
-    said = io.StringIO()
-    with contextlib.redirect_stdout(sys.stderr if os.environ.get(IAP) else said), warnings.catch_warnings():
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it would warn about each try
+    output = io.StringIO()
+    with contextlib.redirect_stdout(sys.stderr if os.environ.get(IAP) else output), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         client = _Client(host=host or None, namespace=namespace, **_credentials(flags))
-    if not host and "Failed to load kube config" in said.getvalue():
-        raise KubeflowError("no Kubeflow is named; --host or KFP_ENDPOINT does, such as http://localhost:8888")
+    if not host and "Failed to load kube config" in output.getvalue():
+        raise KubeflowError("no Kubeflow is named; set --host or KFP_ENDPOINT, such as http://localhost:8888")
     return Kubeflow(client, re.sub("//[^/@]*@", "//", host) or "the Kubeflow of the kubeconfig", namespace)
 
 
 class Kubeflow:
-    """One Kubeflow Pipelines.
+    """The API of a Kubeflow Pipelines server.
 
     Raises:
-        AwayError: from any method, it does not answer.
-        KubeflowError: from any method, it refuses or lacks what is asked for.
+        AwayError: from any method, if the server does not answer.
+        KubeflowError: from any method, if the server refuses the request or lacks what it asks for.
     """
 
     def __init__(self, client: kfp.Client, name: str, namespace: str) -> None:
         self.name = name
-        self._api = client._run_api.api_client  # nothing public leads to requests with a time limit
+        self._api = client._run_api.api_client  # no public method makes requests with a timeout
         health = self.ask("GET", "/apis/v2beta1/healthz")
         if not isinstance(health, dict) or "multi_user" not in health:
             login = isinstance(health, str) and "<html" in health.lower()
-            page = f"a page for people, perhaps to log in; {WHO}" if login else "but not as Kubeflow Pipelines does"
-            raise KubeflowError(f"{name} answers, {page}")
-        # Where everybody shares one namespace, asking for it by name is an error.
+            page = f"with an HTML page, perhaps a login; {WHO}" if login else "but not as Kubeflow Pipelines does"
+            raise KubeflowError(f"{name} answers {page}")
+        # In single-user mode, a request that names a namespace is an error.
         self.namespace = namespace if health["multi_user"] else ""
 
     def ask(self, method: str, path: str, body: Json | None = None, **query: Any) -> Any:
-        """What the server answers to a request: JSON where it is JSON, else text."""
+        """Sends a request. Returns the decoded response: JSON if it is JSON, else text."""
         return self._send(method, path, query=list(query.items()), body=body, response_type="object")
 
     def upload(self, path: str, file: Path, **query: Any) -> Any:
-        """What the server answers to a file."""
+        """Uploads a file. Returns the decoded response."""
         headers = {"Content-Type": "multipart/form-data"}
         return self._send(
             "POST", path, list(query.items()), headers, files={"uploadfile": str(file)}, response_type="object"
         )
 
     def text(self, path: str) -> str:
-        """An answer that is no JSON, such as a log."""
+        """Gets a response as text, such as a log."""
         content: bytes = self._send("GET", path, _preload_content=False).data
         return content.decode("utf-8", errors="replace")
 
     def pages(self, path: str, field: str, **query: Any) -> Iterator[Json]:
-        """All items of a list, page by page, as far as they are asked for."""
+        """All items of a list; pages are requested as they are needed."""
         token = ""
         while True:
             page = self.ask("GET", path, **{"page_size": PAGE, "page_token": token, **query})
@@ -132,16 +132,16 @@ class Kubeflow:
                 return
 
     def named(self, path: str, field: str, name: str, **query: Any) -> list[Json]:
-        """The items of a list with a name."""
+        """The items of a list that have a certain name."""
         return list(self.pages(path, field, filter=where("display_name", "EQUALS", name), **query))
 
     def experiment(self, name: str, create: bool = False) -> str:
-        """The id of an experiment. Raises KubeflowError when there is none and none shall be made."""
+        """The id of an experiment. Raises KubeflowError if it does not exist and `create` is false."""
         path, mine = "/apis/v2beta1/experiments", {"namespace": self.namespace} if self.namespace else {}
         if found := self.named(path, "experiments", name, **mine):
             return str(found[0]["experiment_id"])
         if create:
-            with contextlib.suppress(TakenError):  # somebody was faster
+            with contextlib.suppress(TakenError):  # created by another client in the meantime
                 self.ask("POST", path, {"display_name": name, **mine})
             return self.experiment(name)
         known = [one["display_name"] for one in self.pages(path, "experiments", **mine)]
@@ -165,18 +165,18 @@ class Kubeflow:
             raise self._refusal(error.status, error.body) from None
         except HTTPError as error:
             raise self._silence(error) from None
-        except ValueError:  # it quotes the header
-            raise KubeflowError("the token or the cookie holds a character that no request may carry") from None
+        except ValueError:  # its message contains the header
+            raise KubeflowError("the token or the cookie contains a character that HTTP headers cannot hold") from None
 
     def _refusal(self, status: int, body: Any) -> KubeflowError:
         if status == 401:
-            return KubeflowError(f"{self.name} does not know who asks (401); {WHO}")
-        said = f"{self.name} says: {_message(body)} ({status})"
+            return KubeflowError(f"{self.name} requires authentication (401); {WHO}")
+        answer = f"{self.name} answers: {_message(body)} ({status})"
         if status >= 500 or status == 429:
-            return AwayError(said)
+            return AwayError(answer)
         if status == 409:
-            return TakenError(said)
-        return KubeflowError(f"{said}; --namespace says which is yours" if status == 403 else said)
+            return TakenError(answer)
+        return KubeflowError(f"{answer}; set --namespace to yours" if status == 403 else answer)
 
     def _silence(self, error: HTTPError) -> KubeflowError:
         reason = getattr(error, "reason", None) or error
@@ -190,24 +190,24 @@ class Kubeflow:
 
 
 class _Client(kfp.Client):  # type: ignore[misc]
-    """Its own look at the server's health goes on for 20 s where nobody is let in; `Kubeflow` looks once."""
+    """Skips the health check of kfp.Client, which retries for 20 s without authentication; `Kubeflow` checks once."""
 
     def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
         return argparse.Namespace(multi_user=False)
 
 
 def where(key: str, operation: str, value: str, called: str = "operation") -> str:
-    """A filter for lists. The older form of the interface calls the operation "op"."""
+    """A filter for lists. Version 1 of the API calls the operation "op"."""
     return json.dumps({"predicates": [{called: operation, "key": key, "string_value": value}]})
 
 
 def segment(word: object) -> str:
-    """A word as one part of a path."""
+    """A text, quoted as one segment of a path."""
     return quote(str(word), safe="")
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """What a person may have meant by an unknown name."""
+    """A hint for an unknown name: a similar known name, else the known names."""
     near = difflib.get_close_matches(name, known, n=1)
     if near:
         return f"did you mean {near[0]!r}?"
@@ -219,7 +219,9 @@ def _credentials(flags: argparse.Namespace) -> Json:
     mounted = os.environ.get(kfp.client.KF_PIPELINES_SA_TOKEN_ENV) or kfp.client.KF_PIPELINES_SA_TOKEN_PATH
     if flags.token_file:
         _read(flags.token_file, "token")
-        found["credentials"] = ServiceAccountTokenVolumeCredentials(flags.token_file)  # read anew for each request
+        found["credentials"] = ServiceAccountTokenVolumeCredentials(
+            flags.token_file
+        )  # reads the file again for each request
     elif token := os.environ.get("KFP_TOKEN", "").strip():
         found["existing_token"] = token
     elif os.path.exists(mounted):
@@ -236,15 +238,15 @@ def _read(path: str, what: str) -> str:
         why = getattr(error, "strerror", "it is no text")
         raise ConfigError(f"the {what} cannot be read from {path}: {why}") from None
     if not content:
-        raise ConfigError(f"{path} holds no {what}; it is empty")
+        raise ConfigError(f"{path} is empty; it must contain the {what}")
     return content
 
 
 def _message(body: Any) -> str:
-    """The words of a refusal, in one line."""
+    """The message of an error response, in one line."""
     text = str(body or "nothing")
     with contextlib.suppress(ValueError, AttributeError):  # no JSON, or not of Kubeflow's form
-        told = json.loads(text)
-        inner = (told.get("details") or [{}])[0]
-        text = str(inner.get("message") or told.get("message") or told.get("error_message") or text)
+        answer = json.loads(text)
+        inner = (answer.get("details") or [{}])[0]
+        text = str(inner.get("message") or answer.get("message") or answer.get("error_message") or text)
     return " ".join(re.sub("<[^>]*>", " ", text).split())[:300]

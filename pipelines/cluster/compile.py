@@ -1,4 +1,4 @@
-"""`syntrial compile`: a study as a package that any Kubeflow Pipelines 2 takes."""
+"""`syntrial compile`: writes a study as a package for any Kubeflow Pipelines 2."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from syntrial.store.uris import NOWHERE, Location
 
 
 def add_to(commands: Any) -> None:
-    """The command's flags."""
+    """Adds the command and its flags."""
     parser = commands.add_parser("compile", help="write a study as a Kubeflow package", description=__doc__)
     add_study(parser)
     add_place(parser)
@@ -28,7 +28,7 @@ def add_to(commands: Any) -> None:
 
 
 def compile_study(flags: argparse.Namespace) -> int:
-    """Writes the package, whole or not at all."""
+    """Writes the package atomically. Returns the exit code."""
     refuse_without_clone()
     study = load_study(flags.study, flags.set)
     target = Path(flags.output or f"{study.name}.yaml")
@@ -44,5 +44,5 @@ def compile_study(flags: argparse.Namespace) -> int:
 
 
 def _remote(locations: dict[str, Location]) -> dict[str, Location]:
-    """What a package may state: no pod reaches paths of this machine."""
+    """The locations for a package: NOWHERE in place of local paths, which no pod can reach."""
     return {name: found if found.is_remote else NOWHERE for name, found in locations.items()}

@@ -1,8 +1,8 @@
-"""What images are called.
+"""The names of container images.
 
-The engine's cache looks at the name of a box's image and not into the image. So a tag is the hash of what the box
-computes with (syntrial.identity), and of the image's recipe, which fixes all that lies beneath. An image has one tag
-for each of its boxes: where only the report's code has changed, only reports run again.
+The engine's cache compares the name of a box's image, not the image's content. So a tag is the hash of the code that
+the box computes with (syntrial.identity) and of the image's recipe, which fixes all its other content. An image has one
+tag per box: if only the report's code has changed, only the report runs again.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from syntrial.identity import imports_of, sources
 
 REGISTRY = re.compile(r"(localhost|[a-zA-Z0-9_.-]+[.:][a-zA-Z0-9_.-]+)(/[a-z0-9._-]+)*")
 ROOT = Path(__file__).parents[2]
-COMMAND = "cli"  # no box: whatever else runs the command `syntrial` in the light image
-RECIPES = {  # files of images/ by image; a change in one of them makes another image
+COMMAND = "cli"  # tag for other uses of the light image: the command `syntrial`
+RECIPES = {  # image -> files in images/ that define it; a change in any of them changes the image's name
     "light": ("Dockerfile", "install", "light.lock", "kfp.lock"),
     "train": ("Dockerfile", "install", "train.lock", "light.lock", "kfp.lock"),
     "minio": ("minio/Dockerfile", "minio/build", "minio/go.mod", "minio/go.sum"),
@@ -29,21 +29,21 @@ CODE = "syntrial.code"  # a label: the hash of all code in an image, that which 
 
 
 def refuse_without_clone(root: Path = ROOT) -> None:
-    """Raises ConfigError where a wheel is installed: the recipes of the images, which tags depend on, are in clones."""
+    """Raises ConfigError for an installed wheel, because tags depend on the recipes of the images, which it lacks."""
     if not (root / "images" / "Dockerfile").is_file():
         raise ConfigError(
-            "what runs on a cluster is named after the recipes in images/, which an installed wheel lacks; in a clone, "
-            "`make submit` works, and this command after `pip install --editable .`"
+            "the names of container images depend on the recipes in images/, which an installed wheel lacks; use "
+            "`make submit` in a clone, or this command after `pip install --editable .` there"
         )
 
 
 def image_of(box: str, registry: str, root: Path = ROOT) -> str:
-    """The image a box runs in, under the tag that changes when the box's code or the image's recipe does.
+    """The name of a box's image. Its tag changes with the box's code and with the image's recipe.
 
     Args:
         box: a key of BOXES, or COMMAND.
         registry: HOST[:PORT][/PATH].
-        root: of a checkout.
+        root: root folder of a clone.
     """
     image, package = _image(box), root / "src" / "syntrial"
     code = (
@@ -53,7 +53,7 @@ def image_of(box: str, registry: str, root: Path = ROOT) -> str:
 
 
 def minio_of(registry: str, root: Path = ROOT) -> str:
-    """The image of an object store, for a cluster that has none."""
+    """The name of the image of MinIO, for a cluster without an object store."""
     return f"{registry}/syntrial-minio:{_digest(_recipe('minio', root))}"
 
 
@@ -65,7 +65,7 @@ def code_of(image: str, root: Path = ROOT) -> str:
 
 
 def names_of(image: str, registry: str, root: Path = ROOT) -> list[str]:
-    """All names of an image: a key of RECIPES."""
+    """All names of an image (a key of RECIPES)."""
     if image == "minio":
         return [minio_of(registry, root)]
     return [image_of(box, registry, root) for box in (COMMAND, *sorted(BOXES)) if _image(box) == image]
@@ -76,7 +76,7 @@ def _image(box: str) -> str:
 
 
 def _whole(package: Path) -> bytes:
-    """All code: the command serves what no box computes with, too."""
+    """All files of the package, because the command also uses modules that no box does."""
     files = [path for path in sorted(package.rglob("*")) if path.is_file() and path.suffix != ".pyc"]
     return b"\0".join(
         part for path in files for part in (path.relative_to(package).as_posix().encode(), path.read_bytes())

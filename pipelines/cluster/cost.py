@@ -1,7 +1,7 @@
-"""What a study will cost a cluster, before it runs there: pods, hours of GPUs, bytes through the object store.
+"""Estimates the cost of a study on a cluster: pods, GPU hours, bytes to and from the object store.
 
-Pods follow from the compiled package, images shown from the study, floating-point operations from one counted step. How
-fast a GPU works through them is the place's word (gpus.tflops, gpus.step_ms), not a measurement.
+The pods follow from the compiled package, the images shown from the study, the floating-point operations from one
+counted step. The speed of a GPU is a setting of the place (gpus.tflops, gpus.step_ms), not a measurement.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from pipelines.counts import Counts
 from pipelines.tasks import Json, Task, expanded
 from syntrial.config import StudyConfig
 from syntrial.training.checkpoint import EVERY_S
+from syntrial.words import counted
 
-POD_S = 20.0  # a pod's way from asked for to learning, its image being there
+POD_S = 20.0  # from the creation of a pod to the first training step, with the image already on the node
 
 
 def pods(spec: Json, arguments: Json) -> int:
-    """Pods of a run without retries or cache: two for each box (its driver and itself), one for each graph within the
-    graph, and one more for each turn of a loop.
+    """Number of pods of a run without retries or cache: two per box (its driver and itself), one per nested graph, and
+    one per iteration of a loop.
     """
     tasks = expanded(spec, arguments)
     return 2 * len(tasks) + len({graph for task in tasks for graph in task.graphs})
 
 
 def measured(study: StudyConfig) -> Networks:
-    """Counts one step of each network on the CPU. Imports torch."""
+    """Counts the operations of one step of each network on the CPU. Imports torch."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -48,19 +49,19 @@ def measured(study: StudyConfig) -> Networks:
 
 
 def _numbers(value: Any) -> int:
-    """In all tensors of what can be nested."""
+    """How many numbers the tensors of a nested value contain."""
     if isinstance(value, dict | list | tuple):
         return sum(map(_numbers, value.values() if isinstance(value, dict) else value))
     return int(value.numel()) if hasattr(value, "numel") else 0
 
 
 def gpu_hours(tasks: list[Task], known: Known, networks: Networks, gpus: Gpus) -> float:
-    """Of all boxes that use one; 0 where they run on CPUs."""
+    """GPU hours of all boxes together; 0 where training runs on CPUs."""
     return gpus.count * sum(_gpu_s(task, known, networks, gpus) for task in tasks if BOXES[task.box].torch) / 3600
 
 
 def moved_bytes(tasks: list[Task], known: Known, networks: Networks, gpus: Gpus) -> tuple[int, int]:
-    """To and from the object store: what boxes hand on, and checkpoints."""
+    """Bytes to and from the object store: outputs of boxes, and checkpoints."""
     sent: dict[str, int] = {}
     up = down = 0
     for task in tasks:
@@ -74,7 +75,7 @@ def moved_bytes(tasks: list[Task], known: Known, networks: Networks, gpus: Gpus)
 
 
 def images_shown(tasks: list[Task], known: Known, box: str) -> int:
-    """Images that the boxes of a verb work through."""
+    """Number of images that all boxes of a verb process."""
     return sum(BOXES[box].images(task.facts, known) for task in tasks if task.box == box)
 
 
@@ -84,20 +85,21 @@ def _gpu_s(task: Task, known: Known, networks: Networks, gpus: Gpus) -> float:
     return POD_S + max(images * flops / (gpus.tflops * 1e12), images / batch * gpus.step_ms / 1e3)
 
 
-def told(study: StudyConfig, counts: Counts, spec: Json, arguments: Json, gpus: Gpus) -> list[str]:
+def summary(study: StudyConfig, counts: Counts, spec: Json, arguments: Json, gpus: Gpus) -> list[str]:
     """The cost in sentences. Imports torch."""
     networks, known, tasks = measured(study), Known(study, counts), expanded(spec, arguments)
     up, down = moved_bytes(tasks, known, networks, gpus)
-    asked = gpu_hours(tasks, known, networks, gpus)
+    hours = gpu_hours(tasks, known, networks, gpus)
     lines = [
-        f"{len(tasks)} boxes to watch in {pods(spec, arguments)} pods, retries and what the cache serves apart",
-        f"{images_shown(tasks, known, 'train_generator'):,} images shown to generators, "
+        f"{counted(len(tasks), 'box', 'boxes')} in {counted(pods(spec, arguments), 'pod')}, "
+        "without retries and with an empty cache",
+        f"{counted(images_shown(tasks, known, 'train_generator'), 'image')} shown to generators, "
         f"{images_shown(tasks, known, 'train_classifier'):,} to classifiers",
         f"about {up / 1e9:,.2f} GB to the object store, checkpoints included, and {down / 1e9:,.2f} GB from it",
     ]
     if gpus.count:
         lines.append(
-            f"about {asked:,.1f} GPU hours if a GPU sustains {gpus.tflops:g}e12 operations a second and no step is "
+            f"about {hours:,.1f} GPU hours if a GPU sustains {gpus.tflops:g}e12 operations a second and no step is "
             f"faster than {gpus.step_ms:g} ms (gpus.tflops and gpus.step_ms of the place; not measured here)"
         )
     return lines

@@ -1,9 +1,9 @@
-"""When a schedule starts a run: the six fields that Kubeflow reads, of which the first is the second.
+"""The times of a schedule: Kubeflow's cron expressions, with six fields of which the first is the second.
 
-Kubeflow's reader (robfig/cron 1) takes five fields too, but as second, minute, hour, day and month, so that "0 3 * * 1"
-means every hour of January. Here five are refused. The calendar is cronsim's. What a field may hold is read here, since
-the two differ: cronsim knows L, # and weekday 7, ends a weekday's N/STEP on Sunday and N-N/STEP at the last value, and
-knows no question mark.
+Kubeflow's parser (robfig/cron 1) also accepts five fields, but as second, minute, hour, day and month, so "0 3 * * 1"
+means every hour of January. Five fields are therefore refused here. cronsim computes the times; the fields are parsed
+here, because the two parsers differ: cronsim accepts L, # and weekday 7, ends a weekday's N/STEP on Sunday and N-N/STEP
+at the last value, and does not accept a question mark.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from datetime import datetime
 from cronsim import CronSim, CronSimError
 
 from syntrial.errors import ConfigError
+from syntrial.words import counted
 
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 NAMED = {"@yearly": "0 0 0 1 1 *", "@monthly": "0 0 0 1 * *", "@weekly": "0 0 0 * * 0", "@daily": "0 0 0 * * *"}
 FIELDS = "it has six fields: second minute hour day month weekday, such as '0 0 3 * * 1' for Mondays at 03:00:00 UTC"
-YEARS = 5  # after which Kubeflow stops looking for a time that fits
+YEARS = 5  # Kubeflow's limit in its search for the next time
 
 
 @dataclass(frozen=True)
 class Span:
-    """What a field may be: lowest and highest value, and names for values."""
+    """The values of a field: lowest, highest, and names."""
 
     name: str
     low: int
     high: int
-    names: tuple[str, ...] = ()  # from the lowest value on
+    names: tuple[str, ...] = ()  # of the values, beginning with the lowest
 
 
 SPANS = (
@@ -49,14 +50,14 @@ class Cron:
     """The times of a schedule, in UTC."""
 
     text: str
-    read: str  # the same for cronsim
+    read: str  # the same times in cronsim's syntax
 
     @classmethod
     def of(cls, text: str) -> Cron:
-        """Reads six fields.
+        """Parses six fields.
 
         Raises:
-            ConfigError: other than six fields, an impossible value, a time that never comes, several runs a minute.
+            ConfigError: not six fields, an invalid value, a date that does not exist, or several runs per minute.
         """
         words = text.split()
         if len(words) != len(SPANS):
@@ -65,13 +66,13 @@ class Cron:
         cron = cls(" ".join(words), " ".join(fields))
         if not fields[0].isdecimal():
             slower = " ".join(["0", *words[1:]])
-            raise ConfigError(f"the schedule {text!r} starts several runs a minute; did you mean {slower!r}?")
+            raise ConfigError(f"the schedule {text!r} starts several runs per minute; did you mean {slower!r}?")
         if cron.after(datetime(2024, 1, 1)) is None:  # a leap year
-            raise ConfigError(f"the schedule {text!r} never comes: no month of it has such a day")
+            raise ConfigError(f"the schedule {text!r} never starts a run: none of its months has such a day")
         return cron
 
     def after(self, moment: datetime) -> datetime | None:
-        """The first time later than a moment; None when none comes within YEARS."""
+        """The first time after a moment; None if there is none within YEARS."""
         try:
             found = next(CronSim(self.read, moment), None)
         except CronSimError:  # none of the months has such a day
@@ -85,10 +86,10 @@ def _sentence(text: str, words: list[str]) -> str:
         meant = " ".join(["0", *words])
         if _is_wrong(meant):
             meant = None
-        counted = "has five fields, as cron does, and so lacks the seconds"
+        found = "has five fields, as in cron, so it lacks the seconds"
     else:
-        counted = f"has {len(words)} field{'' if len(words) == 1 else 's'}"
-    return f"the schedule {text!r} {counted}; {FIELDS}" + (f"; did you mean {meant!r}?" if meant else "")
+        found = f"has {counted(len(words), 'field')}"
+    return f"the schedule {text!r} {found}; {FIELDS}" + (f"; did you mean {meant!r}?" if meant else "")
 
 
 def _is_wrong(text: str) -> bool:
@@ -100,8 +101,10 @@ def _is_wrong(text: str) -> bool:
 
 
 def _field(word: str, span: Span, text: str) -> str:
-    """A field for cronsim, its values written out. With a star in day or weekday both must fit, to robfig/cron
-    wherever it stands, to cronsim only at the start.
+    """A field in cronsim's syntax, as a list of its values.
+
+    With a star in day or weekday, both must match. robfig/cron accepts the star anywhere in the field, cronsim only at
+    its start.
     """
     stars: list[str] = []
     values: set[int] = set()

@@ -1,4 +1,4 @@
-"""The progress of a run on a cluster: each box that begins and ends, and the share of all that is done."""
+"""Shows the progress of a run on a cluster: each box that begins or ends, and the share of boxes that have ended."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from pipelines.cluster.workflow import Box
 from syntrial.progress import Bars, draws_bars, duration
 
 LINE_EVERY_S = 60.0  # without a terminal
-PATIENCE_S = 300.0  # with a Kubeflow that does not answer: a server that is started anew needs a minute or two
-TOLD = ("running", "stuck", "done", "cached", "failed")
+PATIENCE_S = 300.0  # for a Kubeflow that does not answer: a server that restarts needs a minute or two
+REPORTED = ("running", "stuck", "done", "cached", "failed")
 
 
 class RunView(Protocol):
     """A way to show a run."""
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Prints a line that stays."""
 
     def show(self, look: Look, now: datetime) -> None:
-        """The run as it is."""
+        """Shows the current state."""
 
     def close(self) -> None:
-        """Nothing more will be shown."""
+        """Ends the display."""
 
 
 class RunScreen:
-    """On a terminal: a bar for the whole, and a line for each box that runs."""
+    """On a terminal: a bar for the run, and a line for each running box."""
 
     def __init__(self, out: TextIO) -> None:
         self._bars = Bars(out)
@@ -50,7 +50,7 @@ class RunScreen:
 
 
 class RunLog:
-    """Without a terminal: lines only, and one for the whole every LINE_EVERY_S."""
+    """Without a terminal: lines only, and one for the run every LINE_EVERY_S."""
 
     def __init__(self, out: TextIO) -> None:
         self._out, self._due_s = out, time.monotonic() + LINE_EVERY_S
@@ -71,10 +71,10 @@ class RunLog:
 
 
 def follow(runs: RemoteRuns, run_id: str, out: TextIO, every_s: float) -> Look:
-    """Shows a run until it is over, and how it then is.
+    """Shows a run until it is over. Returns its last state.
 
     Raises:
-        AwayError: Kubeflow has not answered for PATIENCE_S; the run goes on without it.
+        AwayError: Kubeflow has not answered for PATIENCE_S; the run itself continues.
     """
     view: RunView = RunScreen(out) if draws_bars(out) else RunLog(out)
     shown: dict[str, str] = {}
@@ -84,7 +84,7 @@ def follow(runs: RemoteRuns, run_id: str, out: TextIO, every_s: float) -> Look:
             now = datetime.now(UTC)
             for number, box in enumerate(look.boxes):
                 key = f"{number} {box.name}"
-                if box.state in TOLD and shown.get(key) != box.state:
+                if box.state in REPORTED and shown.get(key) != box.state:
                     shown[key] = box.state
                     view.say(line_of(box, now))
             if look.is_over:
@@ -94,7 +94,7 @@ def follow(runs: RemoteRuns, run_id: str, out: TextIO, every_s: float) -> Look:
 
 
 def line_of(box: Box, now: datetime) -> str:
-    """A box in a line."""
+    """The state of a box, as one line."""
     took = duration(box.seconds(now))
     tries = f", try {box.tries}" if box.tries > 1 else ""
     words = {
@@ -114,7 +114,7 @@ def _patiently(action: Callable[[], Look], view: RunView, every_s: float) -> Loo
         except AwayError as error:
             if silent_since_s is None:
                 silent_since_s = time.monotonic()
-                view.say(f"{error} Trying on for {duration(PATIENCE_S)}; the run goes on without it")
+                view.say(f"{error} Trying again for {duration(PATIENCE_S)}; the run itself continues")
             elif time.monotonic() - silent_since_s > PATIENCE_S:
                 raise
             time.sleep(every_s)

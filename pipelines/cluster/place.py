@@ -1,4 +1,4 @@
-"""Where boxes run on a cluster and with what: one file says it by stage, and nothing of it is part of a study."""
+"""Where boxes run on a cluster, and with which resources: the settings of one file, which are not part of a study."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ from syntrial.config import stated
 from syntrial.settings import Config, setting
 
 KEYS = {"accesskey": "MINIO_ACCESS_KEY", "secretkey": "MINIO_SECRET_KEY"}  # of the store's Secret -> environment
-SALT = {"salt": "SYNTRIAL_SALT"}  # an optional key of the same Secret: what DICOM's patients are hashed with
+SALT = {"salt": "SYNTRIAL_SALT"}  # an optional key of the same Secret: the salt for the hashes of DICOM patient ids
 S3 = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION")
 ADDRESS = ("MINIO_ENDPOINT", "MINIO_SECURE", "SYNTRIAL_CHECKPOINT_URI")  # of the store's ConfigMap
-CA = ("syntrial-ca", "/etc/syntrial-ca")  # an optional ConfigMap with a certificate, and where boxes find it
-MANNERS = ("MINIO_REGION", "SYNTRIAL_CHECKPOINT_EVERY_S", "SYNTRIAL_STORAGE_PATIENCE_S")  # likewise, if they are there
-EVERYWHERE = ("SSL_CERT_FILE", "SYNTRIAL_METRICS_HOST", "SYNTRIAL_METRICS_PORT", "SYNTRIAL_PUSHGATEWAY")  # of any box
+CA = ("syntrial-ca", "/etc/syntrial-ca")  # an optional ConfigMap with a certificate, and its mount path
+MANNERS = ("MINIO_REGION", "SYNTRIAL_CHECKPOINT_EVERY_S", "SYNTRIAL_STORAGE_PATIENCE_S")  # likewise, but optional
+EVERYWHERE = (
+    "SSL_CERT_FILE",
+    "SYNTRIAL_METRICS_HOST",
+    "SYNTRIAL_METRICS_PORT",
+    "SYNTRIAL_PUSHGATEWAY",
+)  # likewise, for every box
 LABEL = ("app.kubernetes.io/part-of", "syntrial")
-BY_PROCESSORS = ("SYNTRIAL_THREADS", "SYNTRIAL_WORKERS")  # what would count the node's
+BY_PROCESSORS = ("SYNTRIAL_THREADS", "SYNTRIAL_WORKERS")  # would default to the number of the node's processors
 LONGEST_S = (
-    f"{10 * 365 * 86_400}s"  # the engine counts it from the first try; after an hour it tries no more unless told
+    f"{10 * 365 * 86_400}s"  # the engine counts it from the first try, and its default of an hour would stop retries
 )
 SIZE = r"^[1-9][0-9]*(Mi|Gi)$"
 LABEL_VALUE = r"(([A-Za-z0-9][A-Za-z0-9_.-]{0,61})?[A-Za-z0-9])?"
@@ -36,48 +41,48 @@ OBJECT = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"  # the name of a Secret, Config
 
 
 class Stage(Config):
-    """What each box of a stage asks for and may use."""
+    """Requests and limits of each box of a stage."""
 
-    cpu: float = setting(1, "cores asked for, which nobody else gets", "ours", ge=0.001, le=1024)
-    cpu_limit: float = setting(2, "cores it may use, and the number of its threads", "ours", ge=0.001, le=1024)
-    memory: str = setting("2Gi", "memory asked for and most that it may use", "ours", pattern=SIZE)
+    cpu: float = setting(1, "requested cores, reserved for the box", "ours", ge=0.001, le=1024)
+    cpu_limit: float = setting(2, "limit of cores, and the number of threads", "ours", ge=0.001, le=1024)
+    memory: str = setting("2Gi", "requested memory, and its limit", "ours", pattern=SIZE)
     timeout_s: int = setting(6 * 3600, "s; a try that takes longer is ended", "ours", ge=60)
-    retries: int = setting(3, "further tries after a failure, an eviction or a lost node", "ours", ge=0, le=100)
+    retries: int = setting(3, "retries after a failure, an eviction or the loss of a node", "ours", ge=0, le=100)
 
     @model_validator(mode="after")
     def _may_use_what_it_asks_for(self) -> Self:
         if self.cpu > self.cpu_limit:
-            raise ValueError(f"cpu is {self.cpu:g} and cpu_limit {self.cpu_limit:g}; a box may use what it asks for")
+            raise ValueError(f"cpu is {self.cpu:g} and cpu_limit {self.cpu_limit:g}; cpu must not exceed cpu_limit")
         return self
 
 
 class Toleration(Config):
-    """A taint that a pod does not mind, as Kubernetes has it."""
+    """A toleration of taints, as in Kubernetes."""
 
     key: str = setting(
-        "", "of the taint; empty with the operator Exists: all", "Kubernetes", pattern=f"^({LABEL_KEY})?$"
+        "", "key of the taint; empty with operator Exists: all taints", "Kubernetes", pattern=f"^({LABEL_KEY})?$"
     )
-    operator: Literal["Exists", "Equal"] = setting("Equal", "whether the value counts", "Kubernetes")
-    value: str = setting("", "of the taint", "Kubernetes", pattern=f"^{LABEL_VALUE}$")
-    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = setting("", "empty: all", "Kubernetes")
+    operator: Literal["Exists", "Equal"] = setting("Equal", "Equal compares the value, Exists ignores it", "Kubernetes")
+    value: str = setting("", "value of the taint", "Kubernetes", pattern=f"^{LABEL_VALUE}$")
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = setting(
+        "", "effect of the taint; empty: all effects", "Kubernetes"
+    )
 
     @model_validator(mode="after")
     def _as_kubernetes_takes_it(self) -> Self:
         if self.operator == "Equal" and not self.key:
-            raise ValueError("operator is Equal and key is empty; give the taint's key, or take Exists for all taints")
+            raise ValueError("operator is Equal and key is empty; give the taint's key, or use Exists for all taints")
         if self.operator == "Exists" and self.value:
-            raise ValueError(f"operator is Exists and value is {self.value!r}, which only Equal heeds")
+            raise ValueError(f"operator is Exists and value is {self.value!r}, which only Equal uses")
         return self
 
 
 class Gpus(Config):
-    """GPUs of each training box, and what nodes have that offer them."""
+    """GPUs of each training box, and the labels and taints of GPU nodes."""
 
-    count: int = setting(
-        1, "GPUs of a training box; 0: it runs on CPUs, where boxes without torch do", "ours", ge=0, le=1
-    )
+    count: int = setting(1, "GPUs of a training box; 0: it runs on CPUs, like boxes without torch", "ours", ge=0, le=1)
     resource: str = setting(
-        "nvidia.com/gpu", "the name under which nodes offer them", "NVIDIA's device plugin", pattern=f"^{LABEL_KEY}$"
+        "nvidia.com/gpu", "name of the GPUs as a resource of nodes", "NVIDIA's device plugin", pattern=f"^{LABEL_KEY}$"
     )
     node_selector: dict[
         Annotated[str, Field(pattern=f"^{LABEL_KEY}$")], Annotated[str, Field(pattern=f"^{LABEL_VALUE}$")]
@@ -89,37 +94,39 @@ class Gpus(Config):
     )
     node_label: str = setting(
         "nvidia.com/gpu.present",
-        "label of nodes that boxes without a GPU keep away from; empty: of none, for clusters that have no others",
+        "label of nodes where boxes without a GPU do not run; empty: they may run on all nodes",
         "NVIDIA's feature discovery",
         pattern=f"^({LABEL_KEY})?$",
     )
-    shared_memory: str = setting("1Gi", "size of /dev/shm beside a GPU, a part of its memory", "ours", pattern=SIZE)
+    shared_memory: str = setting(
+        "1Gi", "size of /dev/shm of a box with a GPU, a part of its memory", "ours", pattern=SIZE
+    )
     tflops: float = setting(
-        10, "1e12 operations a second that a GPU is expected to sustain, for --dry-run only", "ours, not measured", gt=0
+        10, "1e12 operations per second that a GPU sustains; used by --dry-run only", "ours, not measured", gt=0
     )
     step_ms: float = setting(
-        5, "ms below which no step of a small network gets, for --dry-run only", "ours, not measured", gt=0
+        5, "ms; shortest step of a small network on a GPU; used by --dry-run only", "ours, not measured", gt=0
     )
 
 
 class Place(Config):
-    """A cluster, as far as boxes care."""
+    """The settings of a cluster."""
 
     registry: str = setting(
         "localhost",
-        "where images come from, HOST[:PORT][/PATH]; the environment's REGISTRY overrules",
+        "registry of the container images, HOST[:PORT][/PATH]; overridden by REGISTRY in the environment",
         "ours",
         pattern=f"^{REGISTRY.pattern}$",
     )
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = setting(
-        "IfNotPresent", "a tag says what is in an image, so one that is here is right", "ours"
+        "IfNotPresent", "when nodes pull images; a tag identifies the content, so an image is never outdated", "ours"
     )
     image_pull_secrets: list[Annotated[str, Field(pattern=f"^{OBJECT}$")]] = setting(
-        [], "names of Secrets for the registry", "ours"
+        [], "names of the Secrets for the registry", "ours"
     )
     service_account: str = setting(
         "syntrial",
-        "that the boxes run under; under another k8s/ gives them no read-only root",
+        "service account of the boxes; with another, k8s/ does not make their root file system read-only",
         "k8s/",
         pattern=f"^{OBJECT}$",
     )
@@ -128,7 +135,7 @@ class Place(Config):
     )
     data_secret: str = setting(
         "",
-        f"name of a Secret for s3:// data, whose keys are any of {', '.join(S3)}; empty: public data",
+        f"name of a Secret for s3:// data, with any of the keys {', '.join(S3)}; empty: public data",
         "ours",
         pattern=f"^({OBJECT})?$",
     )
@@ -140,8 +147,8 @@ class Place(Config):
     def _shared_memory_is_a_part(self) -> Self:
         if self.gpus.count and _mebibytes(self.gpus.shared_memory) > _mebibytes(self.train.memory):
             raise ValueError(
-                f"gpus.shared_memory is {self.gpus.shared_memory} and train.memory {self.train.memory}; it counts as a "
-                "part of that"
+                f"gpus.shared_memory is {self.gpus.shared_memory} and train.memory {self.train.memory}; shared memory "
+                "is a part of the memory"
             )
         return self
 
@@ -151,18 +158,18 @@ def _mebibytes(size: str) -> int:
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
-    """The flags that name a place."""
+    """Adds the flags that name a place."""
     parser.add_argument(
-        "--place", default="k8s/place.yaml", help="what boxes get of the cluster, and where (default: %(default)s)"
+        "--place", default="k8s/place.yaml", help="where boxes run, with which resources (default: %(default)s)"
     )
-    parser.add_argument("--gpus", type=int, help="GPUs of each training box in place of the file's; 0: none")
+    parser.add_argument("--gpus", type=int, help="GPUs of each training box; overrides the file; 0: none")
 
 
 def load_place(path: str | Path, gpus: int | None = None) -> Place:
-    """The place in a YAML file ("": all defaults). `gpus` for each training box overrules the file's.
+    """The place in a YAML file ("": all defaults). `gpus` overrides the file's number of GPUs per training box.
 
     Raises:
-        ConfigError: no such file, not YAML, or a setting that is misspelt or impossible.
+        ConfigError: no such file, not YAML, or a setting that is misspelt or invalid.
     """
     content = stated(Path(path), "place", "k8s/place.yaml is one") if str(path) else {}
     if registry := os.environ.get("REGISTRY"):
@@ -174,7 +181,7 @@ def load_place(path: str | Path, gpus: int | None = None) -> Place:
 
 
 def placed(place: Place) -> Callable[[dsl.PipelineTask], None]:
-    """What the graph tells of each box: its image, what it may use, where it runs, and what it may read."""
+    """A function that sets a box's image, resources, nodes, credentials and security, for the graph."""
 
     def put(task: dsl.PipelineTask) -> None:
         name = str(task.component_spec.name).replace("-", "_")
@@ -193,7 +200,7 @@ def _allow(task: dsl.PipelineTask, stage: Stage) -> None:
     task.set_memory_request(stage.memory).set_memory_limit(stage.memory)
     for name in BY_PROCESSORS:
         task.set_env_variable(name, str(math.ceil(stage.cpu_limit)))
-    task.set_env_variable("OPENBLAS_NUM_THREADS", "1")  # as a run here does for its boxes
+    task.set_env_variable("OPENBLAS_NUM_THREADS", "1")  # as in a local run
     task.set_retry(stage.retries, backoff_duration="30s", backoff_factor=1, backoff_max_duration=LONGEST_S)
     kubernetes.set_timeout(task, stage.timeout_s)
 
@@ -209,7 +216,9 @@ def _on_nodes(task: dsl.PipelineTask, gpus: Gpus, uses_gpu: bool) -> None:
             kubernetes.add_node_affinity(task, match_expressions=[away])
         return
     task.set_accelerator_type(gpus.resource).set_accelerator_limit(gpus.count)
-    task.set_env_variable("SYNTRIAL_DEVICE", "cuda")  # a GPU that torch cannot use is an error, not a month on the CPU
+    task.set_env_variable(
+        "SYNTRIAL_DEVICE", "cuda"
+    )  # without a usable GPU the box fails instead of training on the CPU
     for key, value in gpus.node_selector.items():
         kubernetes.add_node_selector(task, key, value)
     for toleration in gpus.tolerations:
@@ -220,7 +229,7 @@ def _on_nodes(task: dsl.PipelineTask, gpus: Gpus, uses_gpu: bool) -> None:
 
 
 def _connect(task: dsl.PipelineTask, place: Place, box: Box) -> None:
-    """Each box gets the keys that it needs, by reference, and no others."""
+    """Gives a box only the credentials that it needs, by reference."""
     name, folder = CA
     kubernetes.use_config_map_as_volume(task, name, mount_path=folder, optional=True)
     kubernetes.use_config_map_as_env(task, place.store, _same(EVERYWHERE), optional=True)
@@ -239,9 +248,11 @@ def _same(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def _secure(task: dsl.PipelineTask, place: Place) -> None:
-    kubernetes.empty_dir_mount(task, volume_name="tmp", mount_path="/tmp")  # all else may be read-only
+    kubernetes.empty_dir_mount(
+        task, volume_name="tmp", mount_path="/tmp"
+    )  # the rest of the file system may be read-only
     kubernetes.set_security_context(task, run_as_non_root=True)
-    kubernetes.add_pod_label(task, *LABEL)  # by which k8s/ limits what it may call
+    kubernetes.add_pod_label(task, *LABEL)  # the network policy in k8s/ selects boxes by this label
     kubernetes.set_image_pull_policy(task, place.image_pull_policy)
     if place.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, place.image_pull_secrets)

@@ -1,4 +1,4 @@
-"""Runs on a cluster: looked up by name or id, with their boxes, and the logs of boxes that failed."""
+"""Looks up runs on a cluster by name or id, with their boxes, outputs and logs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from pipelines.local.run import BROKEN
 from syntrial.errors import ConfigError
 from syntrial.store.objects import ObjectStore
 from syntrial.store.uris import Location, StorageError
+from syntrial.words import counted
 
 RUNS = "/apis/v2beta1/runs"
-CACHE = "/apis/v1alpha1/tasks"  # what each box that ran has left in the engine's cache
+CACHE = "/apis/v1alpha1/tasks"  # the entries of the engine's cache, one per box that ran
 FINGERPRINT = re.compile(r'cache_fingerprint"\s*value:\{string_value:"([0-9a-f]{64})"')
 OVER = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 STOPPED = ("CANCELING", "CANCELED")
-PAGE = 20  # runs asked for at a time: each comes with all its tasks
+PAGE = 20  # runs per request: each contains all its tasks
 TAIL = 25  # lines of a log
-PATIENCE_S = 10.0  # with a store that may be out of reach from here for good
-# Kubeflow's own lines around the box's, and the box's inputs, as JSON.
+PATIENCE_S = 10.0  # for a store that may never be reachable from this machine
+# Kubeflow's lines in the log of a box, among them the box's inputs as JSON.
 LAUNCHER = re.compile(r"^[IWEF][0-9]{4} [0-9:.]+ +[0-9]+ \w+\.go:[0-9]+\].*\n?", re.MULTILINE)
 EXECUTOR = re.compile(r"^\[KFP Executor [^]]*\]: .*\n(?:\{\n(?:[ }].*\n)*?\}\n)?", re.MULTILINE)
 
@@ -43,7 +44,7 @@ class Look:
 
     @property
     def state(self) -> str:
-        # A run that is ended quickly has no time to say so in its history; its workflow was given no time at all.
+        # The history of a run that was canceled early may lack the entry; its workflow then has a deadline of 0 s.
         ended = self.workflow.get("spec", {}).get("activeDeadlineSeconds") == 0
         state = state_of(self.run)
         return "CANCELED" if ended and state == "FAILED" else state
@@ -54,23 +55,23 @@ class Look:
 
     @property
     def share(self) -> float:
-        """Of the boxes, over: 0 to 1."""
+        """Share of the boxes that have ended, 0 to 1."""
         return sum(box.has_ended for box in self.boxes) / max(1, len(self.boxes))
 
     @property
     def progress(self) -> str:
-        """How many boxes are over, for people."""
-        return f"{sum(box.has_ended for box in self.boxes)} of {len(self.boxes)} boxes"
+        """How many boxes have ended, as text."""
+        return f"{sum(box.has_ended for box in self.boxes)} of {counted(len(self.boxes), 'box', 'boxes')}"
 
     @property
     def failed(self) -> list[Box]:
-        """The first to fail comes first."""
+        """The boxes that failed, in the order of their failures."""
         failed = [box for box in self.boxes if box.state == "failed"]
         return sorted(failed, key=lambda box: box.ended or datetime.max.replace(tzinfo=UTC))
 
 
 class RemoteRuns:
-    """What a Kubeflow knows of its runs. Packages are asked for once, and so is a store that is out of reach."""
+    """The runs of a Kubeflow. Each package is requested once, and a store that cannot be reached is tried once."""
 
     def __init__(self, kubeflow: Kubeflow) -> None:
         self.kubeflow = kubeflow
@@ -78,16 +79,16 @@ class RemoteRuns:
         self._store_is_away = False
 
     def newest(self, experiment: str = "", **query: Any) -> Iterator[Json]:
-        """Newest first, all or those of an experiment's id."""
+        """The runs, newest first: all, or those of the experiment with the given id."""
         mine = {"namespace": self.kubeflow.namespace} if self.kubeflow.namespace else {}
         whose = {"experiment_id": experiment} if experiment else mine
         return self.kubeflow.pages(RUNS, "runs", page_size=PAGE, sort_by="created_at desc", **whose, **query)
 
     def find(self, word: str) -> Json:
-        """The newest run with a name, or the one whose id begins so.
+        """The newest run with the name `word`, else the run whose id begins with `word`.
 
         Raises:
-            KubeflowError: there is none, or several ids begin so.
+            KubeflowError: there is none, or several ids begin with it.
         """
         for run in self.newest(filter=where("display_name", "EQUALS", word)):
             return run
@@ -102,20 +103,20 @@ class RemoteRuns:
         return begins[0]
 
     def look(self, run_id: str) -> Look:
-        """A run and its boxes, as they are now."""
+        """The current state of a run and of its boxes."""
         run = self.kubeflow.ask("GET", f"{RUNS}/{segment(run_id)}")
         kept = self._workflow(run_id)
         names = workflow.titles(self._package(run), run.get("runtime_config", {}).get("parameters") or {})
         return Look(run, workflow.boxes(kept, names), kept)
 
     def log(self, look: Look, pod: str) -> list[str]:
-        """The log of the box in a pod, without Kubeflow's own lines around it."""
+        """The log of a pod's box, without Kubeflow's own lines."""
         return EXECUTOR.sub("", LAUNCHER.sub("", self._said(look, pod))).rstrip().splitlines()
 
     def output(self, look: Look, path: str, name: str) -> str:
-        """The URI of what a box made, in this run or in that from which the cache has it; "" where that is unknown.
+        """The URI of a box's output, made in this run or in the run that filled the cache; "" if it is unknown.
 
-        Only the log of the box's driver has the fingerprint that the cache was asked for.
+        The cache key of the box is found only in the log of its driver.
         """
         if uri := workflow.output(look.workflow, path, name):
             return uri
@@ -123,7 +124,7 @@ class RemoteRuns:
         found = FINGERPRINT.search(self._said(look, pod)) if pod else None
         if not found:
             return ""
-        with contextlib.suppress(KubeflowError):  # the run may be deleted
+        with contextlib.suppress(KubeflowError):  # the run may have been deleted
             wanted = where("fingerprint", "EQUALS", found[1], "op")
             page = self.kubeflow.ask("GET", CACHE, filter=wanted, page_size=1, sort_by="created_at desc")
             for one in page.get("tasks", []):
@@ -131,28 +132,28 @@ class RemoteRuns:
         return ""
 
     def stop(self, run_id: str) -> None:
-        """Ends a run; its boxes are killed."""
+        """Ends a run and kills its boxes."""
         self.kubeflow.ask("POST", f"{RUNS}/{segment(run_id)}:terminate")
 
     def _workflow(self, run_id: str) -> Json:
-        """Only the older form of the interface gives it."""
+        """The Argo workflow of a run, which only version 1 of the API returns."""
         found = self.kubeflow.ask("GET", f"/apis/v1beta1/runs/{segment(run_id)}")
         return dict(json.loads(found.get("pipeline_runtime", {}).get("workflow_manifest") or "{}"))
 
     def _said(self, look: Look, pod: str) -> str:
-        """The log of a pod; where that is gone, what was stored of it."""
+        """The log of a pod, or its stored copy once the pod is deleted."""
         node = f"runs/{segment(look.run['run_id'])}/nodes/{segment(pod)}"
         text = self.kubeflow.text(f"/apis/v1alpha1/{node}/log")
-        if not text.startswith('{"error_message"'):  # an error, for all that it comes as "200 OK"
+        if not text.startswith('{"error_message"'):  # an error, although its status is 200
             return text
         try:
             stored = self.kubeflow.ask("GET", f"/apis/v2beta1/{node}/artifacts/main-logs:read")
-        except KubeflowError:  # it finds none in a workflow so large that its nodes are compressed
+        except KubeflowError:  # the API lacks it if the workflow is so large that its nodes are compressed
             return self._fetched(workflow.log_uri(look.workflow, pod))
         return base64.b64decode(stored["data"]).decode("utf-8", errors="replace")
 
     def _fetched(self, uri: str) -> str:
-        """A text in the object store; "" where there is none, or where the store is out of reach from here."""
+        """A text from the object store; "" if it does not exist, or if the store cannot be reached."""
         above, _, name = uri.rpartition("/")
         try:
             if not self._store_is_away:
@@ -175,33 +176,33 @@ class RemoteRuns:
 
 
 def why_failed(look: Look, runs: RemoteRuns) -> Iterator[str]:
-    """Why a run failed, in lines: each box that did with the end of its log, the first to fail first."""
+    """Why a run failed, as lines: each failed box with the end of its log, in the order of the failures."""
     for box in look.failed:
         log = runs.log(look, box.pod) if box.pod else []
         sentence = next((found["sentence"] for line in reversed(log) if (found := BROKEN.search(line))), "")
-        tries = f" after {box.tries} tries" if box.tries > 1 else ""
+        tries = f" after {counted(box.tries, 'try', 'tries')}" if box.tries > 1 else ""
         yield f"{box.name} failed{tries}{': ' if sentence or box.message else ''}{sentence or box.message}"
         if not sentence:
             yield from (f"    {line}" for line in _end(log) or ["(Kubeflow has no log of it)"])
     if not look.failed and look.state == "FAILED":
-        yield f"no box failed, but the workflow: {workflow.trouble(look.workflow) or 'it does not say why'}"
+        yield f"no box failed, but the workflow did: {workflow.trouble(look.workflow) or 'it gives no reason'}"
 
 
 def _end(log: list[str]) -> list[str]:
-    """The last TAIL lines, but nothing before the last traceback: there the engine has printed the box's inputs."""
+    """The last TAIL lines, but none before the last traceback, where the engine has logged the box's inputs."""
     began = max((number for number, line in enumerate(log) if line.startswith("Traceback ")), default=0)
     return log[max(began, len(log) - TAIL) :]
 
 
 def state_of(run: Json) -> str:
-    """Kubeflow lets a run that was canceled end as one that failed; its history knows better."""
+    """The state of a run. Kubeflow reports a canceled run as failed; its history shows the cancellation."""
     state, before = str(run.get("state") or "PENDING"), run.get("state_history") or []
     canceled = state == "FAILED" and any(one.get("state") == "CANCELING" for one in before)
     return "CANCELED" if canceled else state
 
 
 def moment(run: Json, field: str) -> datetime | None:
-    """A time of a run; Kubeflow writes 1970 for what has not come yet."""
+    """A time of a run; None if it has not come yet, for which Kubeflow writes 1970."""
     value = run.get(field)
     found = datetime.fromisoformat(value).astimezone(UTC) if value else None
     return found if found and found.year > 1970 else None

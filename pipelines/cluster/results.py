@@ -1,4 +1,4 @@
-"""The report of a run on a cluster: its URI, and its table as a local run prints it."""
+"""Fetches the report of a run on a cluster, and prints its table as a local run does."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from syntrial.reporting import table
 from syntrial.store.objects import ObjectStore
 from syntrial.store.uris import Location, StorageError
 
-BOX, OUTPUT = "root.report", "report"  # the box that ends the graph, and its output with the results
+BOX, OUTPUT = "root.report", "report"  # the path of the last box, and its output with the results
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:
-    """The flag that fetches the whole report."""
-    parser.add_argument("--report", default="", metavar="FOLDER", help="bring the whole report into this folder")
+    """Adds the flag that fetches the whole report."""
+    parser.add_argument("--report", default="", metavar="FOLDER", help="download the whole report into this folder")
 
 
 def show_results(runs: RemoteRuns, look: Look, folder: str = "") -> None:
-    """Prints the table; brings the whole report into `folder` where one is named.
+    """Prints the table; downloads the whole report into `folder` if one is given.
 
-    Where the store is out of reach, prints the report's URI.
+    If the store cannot be reached, prints the report's URI.
 
     Raises:
-        StorageError: the report was asked for and cannot be fetched.
+        StorageError: `folder` is given, and the report cannot be downloaded.
     """
     uri = runs.output(look, BOX, OUTPUT)
     if not uri:
@@ -41,12 +41,12 @@ def show_results(runs: RemoteRuns, look: Look, folder: str = "") -> None:
         if folder:
             _bring(store, Path(folder))
     except (StorageError, ConfigError, FileNotFoundError) as error:
-        why = "it holds no results.json" if isinstance(error, FileNotFoundError) else str(error)
+        why = "it has no results.json" if isinstance(error, FileNotFoundError) else str(error)
         if folder:
-            raise StorageError(f"the report in {uri} cannot be brought here: {why}") from None
+            raise StorageError(f"the report in {uri} cannot be downloaded: {why}") from None
         _say(f"the table cannot be read from here: {why}")
-    brings = f"syntrial status {look.run['display_name']} --report FOLDER brings it here"
-    _say(f"{folder}/report.html has the whole report" if folder else f"the whole report is in {uri}; {brings}")
+    hint = f"syntrial status {look.run['display_name']} --report FOLDER downloads it"
+    _say(f"{folder}/report.html has the whole report" if folder else f"the whole report is in {uri}; {hint}")
 
 
 def _say(sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""`syntrial schedule`: a study on a cluster, repeatedly. A schedule's name is its identity."""
+"""`syntrial schedule`: runs a study on a cluster repeatedly. A schedule is identified by its name."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from pipelines.cluster.cron import Cron
 from pipelines.cluster.submit import Prepared, add_shared, pipeline_id, prepared, run_of
 from syntrial.errors import ConfigError
 from syntrial.progress import duration
+from syntrial.words import counted
 
 SCHEDULES = "/apis/v2beta1/recurringruns"
 
 
 def add_to(commands: Any) -> None:
-    """The command's flags."""
-    parser = commands.add_parser("schedule", help="run a study on a cluster again and again", description=__doc__)
+    """Adds the command and its flags."""
+    parser = commands.add_parser("schedule", help="run a study on a cluster repeatedly", description=__doc__)
     add_shared(parser)
-    parser.add_argument("--name", default="", help="of the schedule (default: the study's name)")
+    parser.add_argument("--name", default="", help="name of the schedule (default: the study's name)")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--cron", help="when, in UTC: second minute hour day month weekday, such as '0 0 3 * * 1'")
+    what.add_argument("--cron", help="times in UTC: second minute hour day month weekday, such as '0 0 3 * * 1'")
     what.add_argument("--list", action="store_true", help="show the schedules and their next times")
     what.add_argument("--pause", metavar="NAME", help="start no more runs until --resume")
-    what.add_argument("--resume", metavar="NAME", help="start runs again; what was missed stays so")
-    what.add_argument("--remove", metavar="NAME", help="forget a schedule; its runs stay")
+    what.add_argument("--resume", metavar="NAME", help="start runs again; missed runs are not made up for")
+    what.add_argument("--remove", metavar="NAME", help="delete a schedule; its runs stay")
     parser.set_defaults(command=schedule)
 
 
 def schedule(flags: argparse.Namespace) -> int:
-    """Does what the flags say. Returns the exit code."""
+    """Creates, lists, pauses, resumes or removes schedules. Returns the exit code."""
     cron = None if flags.cron is None else Cron.of(flags.cron)
     kubeflow = connect(flags)
     if cron:
@@ -49,7 +50,7 @@ def schedule(flags: argparse.Namespace) -> int:
 
 
 def put(kubeflow: Kubeflow, begun: Prepared, flags: argparse.Namespace, cron: Cron) -> int:
-    """Makes a schedule, in place of whatever has its name. There is one at every moment."""
+    """Creates a schedule. An existing one of that name is deleted only after the new one exists."""
     name = flags.name or begun.study.name
     before = [one for one in _ours(kubeflow) if one["display_name"] == name]
     paused = bool(before) and all(_is_paused(one) for one in before)
@@ -83,7 +84,7 @@ def _list(kubeflow: Kubeflow) -> int:
 
 def _pause(kubeflow: Kubeflow, one: Json) -> None:
     kubeflow.ask("POST", f"{SCHEDULES}/{segment(one['recurring_run_id'])}:disable")
-    print(f"schedule {one['display_name']}: paused; a run that has begun goes on", file=sys.stderr)
+    print(f"schedule {one['display_name']}: paused; a run that has begun continues", file=sys.stderr)
 
 
 def _resume(kubeflow: Kubeflow, one: Json) -> None:
@@ -97,12 +98,12 @@ def _remove(kubeflow: Kubeflow, one: Json) -> None:
 
 
 def _delete(kubeflow: Kubeflow, one: Json) -> None:
-    # Unless orphaned, a run that has begun would be deleted with its schedule.
+    # With another policy, running runs would be deleted with their schedule.
     kubeflow.ask("DELETE", f"{SCHEDULES}/{segment(one['recurring_run_id'])}", propagation_policy="ORPHAN")
 
 
 def _ours(kubeflow: Kubeflow) -> list[Json]:
-    """All schedules of our pipeline, and none of others."""
+    """All schedules of our pipeline."""
     mine = {"namespace": kubeflow.namespace} if kubeflow.namespace else {}
     pipeline = pipeline_id(kubeflow)
     every = kubeflow.pages(SCHEDULES, "recurringRuns", **mine) if pipeline else []
@@ -127,17 +128,17 @@ def _is_paused(one: Json) -> bool:
 
 
 def _next(one: Json) -> str:
-    """When a schedule starts its next run, for people."""
+    """When a schedule starts its next run, as text."""
     if _is_paused(one):
         return "paused"
     now = datetime.now(UTC)
     try:
         then = Cron.of(_cron(one)).after(now)
-    except ConfigError:  # made by somebody else, in another way
+    except ConfigError:  # created by another program
         return "unknown"
     return f"next {then:%a %Y-%m-%d %H:%M:%S} UTC, in {_until((then - now).total_seconds())}" if then else "never"
 
 
 def _until(seconds: float) -> str:
     days, rest_s = divmod(round(seconds), 86400)
-    return f"{days} days {rest_s // 3600} h" if days > 1 else duration(seconds)
+    return f"{counted(days, 'day')} {rest_s // 3600} h" if days > 1 else duration(seconds)

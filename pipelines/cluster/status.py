@@ -1,4 +1,4 @@
-"""`syntrial status` and `cancel`: lists the runs on a cluster, and ends one."""
+"""`syntrial status` and `cancel`: shows the runs on a cluster, and ends a run."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ SHOWN = 10  # runs
 
 
 def add_to(commands: Any) -> None:
-    """The flags of both commands."""
+    """Adds both commands and their flags."""
     parser = commands.add_parser("status", help="show the runs on a cluster, or one of them", description=__doc__)
-    parser.add_argument("run", nargs="?", default="", help="name or id, or how the id begins (default: the last runs)")
-    parser.add_argument("--experiment", default="", help="only runs of this one")
+    parser.add_argument("run", nargs="?", default="", help="name, id, or beginning of the id (default: the last runs)")
+    parser.add_argument("--experiment", default="", help="only runs of this experiment")
     add_kubeflow(parser)
     add_report(parser)
     parser.set_defaults(command=status)
     parser = commands.add_parser("cancel", help="end a run on a cluster", description="Ends a run on a cluster.")
-    parser.add_argument("run", help="name or id, or how the id begins")
+    parser.add_argument("run", help="name, id, or beginning of the id")
     add_kubeflow(parser)
     parser.set_defaults(command=cancel)
 
@@ -37,7 +37,7 @@ def status(flags: argparse.Namespace) -> int:
     """Shows the last runs, or one run's boxes and how it ended. Returns the exit code."""
     if flags.report and not flags.run:
         raise ConfigError(
-            "--report brings the report of one run; name that run as well, such as status NAME --report F"
+            "--report downloads the report of one run; name that run as well, such as status NAME --report F"
         )
     kubeflow = connect(flags)
     runs = RemoteRuns(kubeflow)
@@ -45,7 +45,7 @@ def status(flags: argparse.Namespace) -> int:
         experiment = kubeflow.experiment(flags.experiment) if flags.experiment else ""
         pipeline = pipeline_id(kubeflow)
         if not pipeline:
-            raise KubeflowError("nothing has been submitted to this Kubeflow yet; syntrial submit does it")
+            raise KubeflowError("nothing has been submitted to this Kubeflow yet; use syntrial submit")
         _show_runs(runs, experiment, pipeline)
         return 0
     look = runs.look(runs.find(flags.run)["run_id"])
@@ -67,7 +67,7 @@ def cancel(flags: argparse.Namespace) -> int:
         raise KubeflowError(f"the run {run['display_name']} has {state.lower()}; there is nothing to end")
     if state not in STOPPED:
         runs.stop(run["run_id"])
-    print(f"run {run['display_name']}: its boxes are ended; what was learned is kept in checkpoints", file=sys.stderr)
+    print(f"run {run['display_name']}: its boxes are ended; their training is kept in checkpoints", file=sys.stderr)
     return 0
 
 
@@ -102,8 +102,8 @@ def _times(box: Box, now: datetime) -> str:
         return ""
     took = duration(box.seconds(now))
     tries = f", try {box.tries}" if box.tries > 1 else ""
-    told = f", {box.message}" if box.message else ""
-    return f"{took if box.ended else f'since {box.began:%H:%M:%S} ({took})'}{tries}{told}"
+    message = f", {box.message}" if box.message else ""
+    return f"{took if box.ended else f'since {box.began:%H:%M:%S} ({took})'}{tries}{message}"
 
 
 def _pipeline(run: Json) -> str:

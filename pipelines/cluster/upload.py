@@ -1,7 +1,8 @@
-"""Local images to where pods can reach them: a folder as one archive in the object store, named after what is in it.
+"""Uploads local images to the object store, where pods can read them: a folder becomes one archive, named after the
+digest of its content.
 
-What is there already under that name is neither packed nor sent. The archive holds the files as they are, names
-included, so that `ingest` makes the same image set of it as of the folder.
+An archive that the store already has is neither packed nor sent. Names and contents of the files are unchanged, so
+`ingest` makes the same image set from the archive as from the folder.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipelines.graph import BESIDE
+from pipelines.graph import ANY_LAYOUT
 from syntrial.config import IngestConfig, StudyConfig
 from syntrial.errors import ConfigError, DataError
 from syntrial.reading.archives import CHUNK, is_archive, printable, stored
@@ -22,27 +23,27 @@ from syntrial.store import transfer
 from syntrial.store.objects import ObjectStore
 from syntrial.store.uris import Location
 
-STORE = "minio://syntrial/data"  # SYNTRIAL_DATA_URI names another place
-DIGITS = 16  # of the content's digest
-OLDEST = (1980, 1, 1, 0, 0, 0)  # that an archive can hold: the same content is then the same archive
+STORE = "minio://syntrial/data"  # default of SYNTRIAL_DATA_URI
+DIGITS = 16  # of the content's digest, in the archive's URI
+OLDEST = (1980, 1, 1, 0, 0, 0)  # the earliest time in an archive; used for all files, so equal content is equal bytes
 
 
-def brought(
+def uploaded(
     study: StudyConfig, locations: dict[str, Location], scratch: Path, dry: bool = False
 ) -> dict[str, Location]:
-    """Where pods find "data", "faces" and "external"; local data are sent to the store first.
+    """Uploads local data. Returns the locations of "data", "faces" and "external" from which pods can read.
 
     Args:
-        scratch: an existing folder with room for an archive of the largest folder.
-        dry: prints what would be sent, and sends nothing.
+        scratch: an existing folder with space for an archive of the largest folder.
+        dry: print what would be sent, and send nothing.
 
     Raises:
-        DataError: local data that are not there, cannot be read, or change while they are packed.
-        StorageError: the store is gone or refuses.
+        DataError: local data do not exist, cannot be read, or change while they are packed.
+        StorageError: the store cannot be reached or refuses the request.
     """
     classes = {name: [FACES] if name == "faces" else study.classes for name in locations}
-    beside = study.ingest.model_copy(update=BESIDE)
-    config = {name: study.ingest if name == "data" else beside for name in locations}
+    any_layout = study.ingest.model_copy(update=ANY_LAYOUT)
+    config = {name: study.ingest if name == "data" else any_layout for name in locations}
     return {
         name: found if found.is_remote or not found else _sent(found.path, config[name], classes[name], scratch, dry)
         for name, found in locations.items()
@@ -70,7 +71,7 @@ def _digest(path: Path) -> str:
 def _parent() -> Location:
     parent = Location.of(os.environ.get("SYNTRIAL_DATA_URI") or STORE)
     if not parent.is_remote:
-        raise ConfigError(f"SYNTRIAL_DATA_URI is {parent}, where no pod can reach it; it may be minio:// or s3://")
+        raise ConfigError(f"SYNTRIAL_DATA_URI is {parent}, which no pod can reach; it must be minio:// or s3://")
     return parent
 
 
@@ -78,12 +79,12 @@ def _packed_folder(folder: Path, digest: str, scratch: Path) -> Path:
     _, files = stored(folder, scratch)
     archive = _packed(((file.name, folder / file.at) for file in files if file.size >= 0), scratch)
     if _digest(folder) != digest:
-        raise DataError(f"{folder} changed while it was packed; start again when nobody writes to it")
+        raise DataError(f"{folder} changed while it was packed; start again when nothing writes to it")
     return archive
 
 
 def _packed_manifest(manifest: Path, config: IngestConfig, classes: list[str], scratch: Path) -> Path:
-    """With the files that it names; an archive is read by a manifest when it holds one of this name."""
+    """An archive of a manifest and its files. `ingest` uses a manifest of this name in an archive."""
     found = find(manifest, classes, config, scratch)
     files = {file.name: manifest.parent / file.at for file in found.wanted if file.size >= 0}
     archive = _packed([("manifest.csv", manifest), *sorted(files.items())], scratch)
@@ -91,7 +92,7 @@ def _packed_manifest(manifest: Path, config: IngestConfig, classes: list[str], s
 
 
 def _packed(files: Iterable[tuple[str, Path]], scratch: Path) -> Path:
-    """Files by name as an archive, none of them deflated: images are packed already."""
+    """An archive of named files, without compression, because images are already compressed."""
     archive = scratch / "images.zip"
     try:
         with zipfile.ZipFile(archive, "w") as packed:
@@ -101,7 +102,7 @@ def _packed(files: Iterable[tuple[str, Path]], scratch: Path) -> Path:
     except OSError as error:
         raise DataError(
             f"no archive can be made in {scratch} ({error.strerror}: {error.filename or archive.name}); "
-            "TMPDIR names another place for it"
+            "set TMPDIR to another folder"
         ) from None
     return archive
 
@@ -109,5 +110,5 @@ def _packed(files: Iterable[tuple[str, Path]], scratch: Path) -> Path:
 def _member(name: str, path: Path) -> zipfile.ZipInfo:
     member = zipfile.ZipInfo(name, OLDEST)
     member.external_attr = 0o644 << 16
-    member.file_size = path.stat().st_size  # says whether 32 bits suffice
+    member.file_size = path.stat().st_size  # decides between 32-bit and 64-bit headers
     return member

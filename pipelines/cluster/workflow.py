@@ -1,8 +1,8 @@
-"""What the boxes of a run on a cluster do: read from the pipeline's package and from the workflow that Kubeflow keeps.
+"""Reads the state of a run's boxes from the pipeline's package and from Kubeflow's Argo workflow.
 
-A box is two nodes of that workflow: `PATH-driver`, which finds its inputs, looks into the cache and says where its
-outputs go, and `PATH`, whose pods do the work. A node that may be tried again has its tries below it, as `PATH(0)`.
-Kubeflow's own list of a run's tasks knows neither boxes' titles nor their pods.
+A box is two nodes of the workflow: `PATH-driver`, which resolves its inputs, checks the cache and sets the URIs of its
+outputs, and `PATH`, whose pods do the work. A node with retries has a child for each try, such as `PATH(0)`. Kubeflow's
+own list of a run's tasks has neither the titles of boxes nor their pods.
 """
 
 from __future__ import annotations
@@ -18,56 +18,56 @@ from pipelines.tasks import Json, expanded
 
 ENDED = ("done", "cached", "failed", "left out")
 OVER = {"Succeeded": "done", "Failed": "failed", "Error": "failed"}
-MESSAGE = 240  # characters of the cluster's words that are kept
+MESSAGE = 240  # characters of the cluster's message that are kept
 LEFT_OUT = {"Skipped", "Omitted"}
-TRY = re.compile(r"\([0-9]+\)")  # a turn of a loop is (0:0)
+TRY = re.compile(r"\([0-9]+\)")  # an iteration of a loop is (0:0)
 STUCK = re.compile("Unschedulable|ErrImage|ImagePull|InvalidImage|CreateContainer")  # of a pod that does not start
 
 
 @dataclass(frozen=True)
 class Box:
-    """One box at one moment."""
+    """The state of one box at one moment."""
 
-    name: str  # for people, as the dashboard nests them: "as printed / arms / simple_gan / train classifier"
+    name: str  # its title, as the dashboard nests it: "as printed / arms / simple_gan / train classifier"
     state: str  # "waiting", "starting", "stuck", "running" or one of ENDED
     began: datetime | None = None
     ended: datetime | None = None
     tries: int = 0
-    message: str = ""  # the cluster's word, such as why there is no node or how the pod ended
-    pod: str = ""  # of the last try; that of the driver where that failed
+    message: str = ""  # the cluster's message, such as why no node is free or how the pod ended
+    pod: str = ""  # of the last try, or of the driver if that failed
 
     @property
     def has_ended(self) -> bool:
         return self.state in ENDED
 
     def seconds(self, now: datetime) -> float:
-        """Since it began, until it ended."""
+        """Seconds from its beginning until its end, or until now."""
         return ((self.ended or now) - self.began).total_seconds() if self.began else 0.0
 
 
 def titles(package: Json, arguments: Json) -> dict[str, str]:
-    """The boxes of a package in the order in which they may start: path in the workflow -> name for people.
+    """The boxes of a package in the order in which they can start: path in the workflow -> title.
 
     Args:
-        arguments: of the run; a loop over anything else has no turns that are known.
+        arguments: the run's. A loop over a value that is computed during the run yields no boxes.
     """
     spec = package.get("pipeline_spec") or package
     return {task.path: task.title for task in expanded(spec, arguments)}
 
 
 def boxes(workflow: Json, names: dict[str, str]) -> list[Box]:
-    """What each box does.
+    """The state of each box.
 
     Args:
-        workflow: as Kubeflow keeps it; empty as long as it has none.
-        names: `titles` of the package.
+        workflow: the Argo workflow; empty if there is none yet.
+        names: result of `titles`.
     """
     nodes = _Nodes(workflow)
     return [_box(nodes, path, name) for path, name in names.items()]
 
 
 def trouble(workflow: Json) -> str:
-    """Why a workflow failed in which no box did, in the cluster's words; "" for nothing."""
+    """The cluster's message for a workflow that failed although no box did; "" if there is none."""
     nodes = _Nodes(workflow)
     pods = [node for node in nodes.every if node["type"] == "Pod" and OVER.get(node.get("phase", "")) == "failed"]
     for pod in sorted(pods, key=_began):
@@ -76,7 +76,7 @@ def trouble(workflow: Json) -> str:
 
 
 def output(workflow: Json, path: str, name: str) -> str:
-    """The URI of what a box of this run wrote; "" where it came from the cache, which does not say."""
+    """The URI of a box's output in this run; "" if it was served from the cache, which does not record it."""
     driver = _Nodes(workflow).at(f"{path}-driver")
     patch = _outputs(driver).get("pod-spec-patch") if driver else ""
     if not patch:
@@ -89,13 +89,13 @@ def output(workflow: Json, path: str, name: str) -> str:
 
 
 def driver_pod(workflow: Json, path: str) -> str:
-    """The pod that found out what a box is to do; "" where there is none."""
+    """The pod of a box's driver; "" if there is none."""
     nodes = _Nodes(workflow)
     return next((nodes.pod_name(pod) for pod in reversed(nodes.pods(f"{path}-driver"))), "")
 
 
 def log_uri(workflow: Json, pod: str) -> str:
-    """Where the log of a pod that is over has been stored; "" where the workflow does not say."""
+    """The URI of a pod's stored log; "" if the workflow does not record it."""
     repository = workflow.get("status", {}).get("artifactRepositoryRef", {}).get("artifactRepository", {})
     store, nodes = repository.get("s3") or {}, _Nodes(workflow)
     scheme = "s3" if "amazonaws." in store.get("endpoint", "") else "minio"
@@ -113,7 +113,7 @@ class _Nodes:
         self.name = workflow.get("metadata", {}).get("name", "")
         status = workflow.get("status", {})
         nodes = status.get("nodes") or {}
-        if packed := status.get("compressedNodes"):  # a workflow of more than a megabyte
+        if packed := status.get("compressedNodes"):  # Argo compresses the nodes of a workflow larger than a megabyte
             nodes = json.loads(gzip.decompress(base64.b64decode(packed)))
         self.every: list[Json] = list(nodes.values())
         self._by_path: dict[str, list[Json]] = {}
@@ -121,17 +121,17 @@ class _Nodes:
             self._by_path.setdefault(self.path(node), []).append(node)
 
     def path(self, node: Json) -> str:
-        """The way to a node from the whole, tries apart."""
+        """The path of a node in the workflow, without the number of its try."""
         return TRY.sub("", node["name"]).removeprefix(f"{self.name}.")
 
     def at(self, path: str) -> Json | None:
-        """The node that stands for all its tries, else the newest."""
+        """The node that sums up all tries, else the newest node."""
         found = self._by_path.get(path, [])
         several = [node for node in found if node["type"] == "Retry"]
         return max(several or found, key=_began, default=None)
 
     def pods(self, path: str) -> list[Json]:
-        """In the order in which they were made."""
+        """The pods at a path, oldest first."""
         return sorted((node for node in self._by_path.get(path, []) if node["type"] == "Pod"), key=_began)
 
     def pod_name(self, node: Json) -> str:
@@ -165,7 +165,7 @@ def _box(nodes: _Nodes, path: str, name: str) -> Box:
 
 
 def _state(body: Json | None, tries: list[Json]) -> str:
-    """Of a box whose driver has done its part."""
+    """State of a box whose driver has succeeded."""
     if body and body.get("phase") in OVER:
         return OVER[body["phase"]]
     newest = tries[-1] if tries else {}

@@ -1,7 +1,7 @@
-"""The child process that runs the graph through kfp.local. `run` watches it from outside, so that a person sees
-progress and not a log.
+"""The child process that runs the graph through kfp.local. `run` watches it from outside, so that the user sees
+progress instead of a log.
 
-`python -m pipelines.local.engine FOLDER` reads FOLDER/run.json and writes FOLDER/done.json when all has ended well.
+`python -m pipelines.local.engine FOLDER` reads FOLDER/run.json and writes FOLDER/done.json after a successful run.
 """
 
 import json
@@ -21,9 +21,9 @@ from syntrial.store import atomic
 
 
 def main(folder: Path) -> None:
-    """Runs the graph in this process, each box in one of its own. Raises RuntimeError naming the box that failed."""
+    """Runs the graph in this process, and each box in a child process. Raises RuntimeError naming the failed box."""
     request = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    warnings.filterwarnings("ignore")  # the engine warns of every setting that only a cluster heeds
+    warnings.filterwarnings("ignore")  # the engine warns about every setting that has an effect only on a cluster
     store = Path(request["store"])
     local.init(
         local.SubprocessRunner(use_venv=False),
@@ -36,8 +36,10 @@ def main(folder: Path) -> None:
 
 
 def end_with_starter() -> None:
-    """Ends this process and its boxes when whoever started it is gone, killed at that: the system then closes the pipe
-    that is this process's input. Without such a pipe, started by hand, it stays.
+    """Ends this process and its boxes when the parent process ends, even by a kill.
+
+    The system then closes the pipe that is this process's input. A process started by hand has no such pipe and is not
+    ended.
     """
     while os.read(0, 4096):
         pass

@@ -1,9 +1,9 @@
-"""What a person sees of a local run: how far it is, what runs now, how fast, and how long it will still take.
+"""Shows a local run: the share that is done, the running boxes, their speed, and the remaining time.
 
-The engine is a child process that runs the graph; its boxes write JSON lines (syntrial.progress) into a folder, which
-is all that is read here. A box that is served from the cache never writes, so this rule stands in: **a planned box that
-has not been seen counts as served from the cache once a box that needs its output has been seen**. The order in which
-boxes are seen says nothing: the engine starts what is independent in an order of its own.
+The engine is a child process that runs the graph. Its boxes write JSON lines (syntrial.progress) into a folder, which
+is the only input here. A box that is served from the cache writes nothing, hence this rule: **a planned box without
+events counts as served from the cache once a box that depends on it has reported an event**. The order of events does
+not matter: the engine starts independent boxes in any order.
 """
 
 from __future__ import annotations
@@ -23,24 +23,28 @@ from types import FrameType
 from typing import Any, Protocol, TextIO
 
 from syntrial.progress import Bars, Event, draws_bars, duration, name_of, watching
+from syntrial.words import counted
 
-AT_ONCE = 2  # boxes of a loop that run side by side here
+AT_ONCE = 2  # boxes of a loop that run in parallel here
 POLL_S = 0.25
 LINE_EVERY_S = 15.0  # without a terminal
-GRACE_S = 5.0  # between asking the engine to end and ending it
-TRUSTED_SHARE = 0.05  # of a box, before its pace says anything about others
-STEADY_S = 20.0  # weight of "one box at a time" when working out how many really run at once
-INTERRUPTED = 130  # the exit code shells give Ctrl-C
+GRACE_S = 5.0  # between SIGTERM and SIGKILL
+TRUSTED_SHARE = 0.05  # share of a box that must be done before its pace is used for other boxes
+STEADY_S = 20.0  # weight of "one box at a time" in the estimate of how many boxes run at once
+INTERRUPTED = 130  # a shell's exit code after Ctrl-C
 
 
 @dataclass(frozen=True)
 class Planned:
     """One box that will run.
 
-    `labels` are those that the box gives its Progress (protocol, kind, label, arm, seed): that is how they find each
-    other. `units` are images to be processed. `weight_s` is a guess of the seconds it works, whose proportions matter
-    most: what the boxes really take corrects it. `start_s` passes before, until its Progress begins. `needs` are the
-    names of the boxes whose output it takes. `in_loop`: others of its loop run at the same time.
+    Attributes:
+        labels: the labels of its Progress (protocol, kind, label, arm, seed), by which events are matched to the box.
+        units: number of images it processes.
+        weight_s: estimated working time. Only proportions matter: the time that boxes take corrects the estimates.
+        needs: names of the boxes whose outputs it takes.
+        start_s: start-up time, until its Progress begins.
+        in_loop: True if other boxes of its loop run at the same time.
     """
 
     box: str
@@ -61,35 +65,35 @@ class Planned:
 
 
 def needed_s(boxes: list[Planned], at_once: int) -> float:
-    """Seconds until the last box ends, when `at_once` boxes of a loop run side by side."""
+    """Seconds until the last box ends, if `at_once` boxes of a loop run in parallel."""
     looped = sum(box.whole_s for box in boxes if box.in_loop)
     return sum(box.whole_s for box in boxes) - looped + looped / at_once
 
 
 @dataclass
 class Board:
-    """What is known of a run: the plan, and the newest word of each box that has spoken.
+    """The state of a run: the plan, and the newest event of each box that has reported.
 
-    How long a box will work is its weight times the pace of the boxes of its verb so far (seconds taken for a second of
-    weight; the pace of all boxes while there is none of that verb). Its start takes as long as was planned.
+    The expected working time of a box is its weight times the pace so far of the boxes of its verb (seconds taken per
+    second of weight), or the pace of all boxes where none of that verb has run. Its start-up time is as planned.
     """
 
     plan: list[Planned]
     newest: dict[str, Event] = field(default_factory=dict)
-    since_s: float | None = None  # when the first box was heard
+    since_s: float | None = None  # time of the first event
 
     def hear(self, event: Event, now_s: float) -> None:
-        """`now_s` is any clock's, as long as it is the same one's everywhere."""
+        """Records an event. `now_s` may be of any clock, if all calls use the same one."""
         self.since_s = now_s if self.since_s is None else self.since_s
         self.newest[event.name] = event
 
     @property
     def running(self) -> list[Event]:
-        """The newest word of each box that runs, planned or not."""
+        """The newest event of each running box, planned or not."""
         return [event for event in self.newest.values() if not event.state]
 
     def states(self) -> list[str]:
-        """Of each planned box: "waiting", "running", "ended" or "cached"."""
+        """State of each planned box: "waiting", "running", "ended" or "cached"."""
         done = self._needed()
         return [self._state(planned.name, done) for planned in self.plan]
 
@@ -100,7 +104,7 @@ class Board:
         return "ended" if event.state else "running"
 
     def _needed(self) -> set[str]:
-        """Names of all boxes that must have ended before those that have been seen could start."""
+        """Names of all boxes that must have ended before the boxes with events could start."""
         needs = {planned.name: planned.needs for planned in self.plan}
         found: set[str] = set()
         waiting = [name for seen in self.newest for name in needs.get(seen, ())]
@@ -112,13 +116,13 @@ class Board:
         return found
 
     def share(self) -> float:
-        """Of the work, done: 0 to 1. What the cache serves counts as done."""
+        """Share of the work that is done, 0 to 1. Boxes served from the cache count as done."""
         work = self._work()
         whole_s = sum(spent_s + left_s for spent_s, left_s in work)
         return sum(spent_s for spent_s, _ in work) / whole_s if whole_s else 0.0
 
     def remaining_s(self, now_s: float) -> float | None:
-        """Until the last box ends; None while none has been seen, for then all may come from the cache."""
+        """Seconds until the last box ends; None before the first event, because all boxes may come from the cache."""
         if self.since_s is None:
             return None
         starts_s = sum(planned.start_s for planned in self.plan if planned.name in self.newest)
@@ -128,7 +132,7 @@ class Board:
         return max([left_s / at_once, *(event.remaining_s or 0.0 for event in self.running)])
 
     def _work(self) -> list[tuple[float, float]]:
-        """Of each planned box: seconds of work that are done, and that are left."""
+        """For each planned box: seconds of work done, and left."""
         paces = {box: self._pace(box) for box in {"", *(planned.box for planned in self.plan)}}
         expected_s = [planned.weight_s * (paces[planned.box] or paces[""] or 1.0) for planned in self.plan]
         heard = [self.newest.get(planned.name) for planned in self.plan]
@@ -153,7 +157,7 @@ def _work_of(state: str, start_s: float, expected_s: float, event: Event | None)
 
 @dataclass(frozen=True)
 class Overview:
-    """A run at one moment, as it is shown."""
+    """A run at one moment, as shown to the user."""
 
     share: float
     done: int  # boxes, those from the cache included
@@ -165,24 +169,24 @@ class Overview:
     @property
     def text(self) -> str:
         left = "" if self.remaining_s is None else f"about {duration(self.remaining_s)} left, "
-        return f"{left}{self.done} of {self.boxes} boxes, {duration(self.elapsed_s)} so far"
+        return f"{left}{self.done} of {counted(self.boxes, 'box', 'boxes')}, {duration(self.elapsed_s)} so far"
 
 
 class View(Protocol):
     """A way to show a run."""
 
     def ended(self, event: Event) -> None:
-        """A box has ended."""
+        """Shows that a box has ended."""
 
     def show(self, overview: Overview) -> None:
-        """Called several times a second."""
+        """Shows the current state; called several times a second."""
 
     def close(self) -> None:
-        """Nothing more will be shown."""
+        """Ends the display."""
 
 
 class Screen:
-    """On a terminal: a bar for the whole and one for each box that runs; what has ended scrolls away above them."""
+    """On a terminal: a bar for the run and one per running box; lines of ended boxes scroll away above them."""
 
     def __init__(self, out: TextIO) -> None:
         self._bars = Bars(out)
@@ -199,7 +203,7 @@ class Screen:
 
 
 class Log:
-    """Without a terminal: a line when a box ends, and now and then one for the whole."""
+    """Without a terminal: a line when a box ends, and every LINE_EVERY_S a line for the run."""
 
     def __init__(self, out: TextIO) -> None:
         self._out, self._due_s = out, time.monotonic() + LINE_EVERY_S
@@ -219,14 +223,14 @@ class Log:
 
 
 class Tail:
-    """Reads what the boxes have written since the last time, whole lines only."""
+    """Reads the events that boxes have written since the last call; whole lines only."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._read_bytes: dict[Path, int] = {}
 
     def events(self) -> list[Event]:
-        """New ones, oldest first."""
+        """New events, oldest first."""
         lines = [line for path in self._folder.glob("*.jsonl") for line in self._new_lines(path)]
         return sorted(filter(None, map(_parse, lines)), key=lambda event: event.time)
 
@@ -245,7 +249,7 @@ class Tail:
 
 
 def _parse(line: bytes) -> Event | None:
-    """None for a line that is no event, such as one that a full disk cut short."""
+    """The event in a line; None for an invalid line, such as one that a full disk cut short."""
     try:
         return Event(**json.loads(line))
     except (ValueError, TypeError):
@@ -253,12 +257,12 @@ def _parse(line: bytes) -> Event | None:
 
 
 def watch(progress_folder: Path, engine: subprocess.Popen[Any], plan: list[Planned], out: TextIO | None = None) -> int:
-    """Shows a run until its engine ends; leaves no process of the engine's group behind.
+    """Shows a run until its engine ends. Afterwards no process of the engine's group is left.
 
     Args:
-        progress_folder: what the engine's environment has as SYNTRIAL_PROGRESS; a new one for each run.
+        progress_folder: the value of SYNTRIAL_PROGRESS in the engine's environment; a new folder for each run.
         engine: started with start_new_session=True, so that it and its boxes can be ended together.
-        out: stderr unless given.
+        out: default stderr.
 
     Returns:
         The engine's exit code (128 + n when signal n ended it); INTERRUPTED after Ctrl-C, `kill` or a closed terminal.
@@ -288,7 +292,8 @@ def _follow(engine: subprocess.Popen[Any], tail: Tail, board: Board, out: TextIO
     guess_s = needed_s(board.plan, AT_ONCE)
     _say(
         out,
-        f"{len(board.plan)} boxes, {images:,} images to be processed, about {duration(guess_s)} if nothing is done yet",
+        f"{counted(len(board.plan), 'box', 'boxes')}, {counted(images, 'image')} to process, "
+        f"about {duration(guess_s)} with an empty cache",
     )
     view: View = Screen(out) if draws_bars(out) else Log(out)
     with contextlib.closing(view):
@@ -299,7 +304,7 @@ def _follow(engine: subprocess.Popen[Any], tail: Tail, board: Board, out: TextIO
                 board.hear(event, now_s)
                 if event.state:
                     view.ended(event)
-            share = max(share, board.share())  # a better guess of what is left must not turn the bar back
+            share = max(share, board.share())  # a better estimate of the remaining time must not move the bar backwards
             view.show(_overview(board, share, began_s, now_s))
             if code is not None:
                 return code
@@ -314,10 +319,10 @@ def _overview(board: Board, share: float, began_s: float, now_s: float) -> Overv
 def _summary(states: list[str], code: int, elapsed_s: float) -> str:
     ended, cached, boxes = states.count("ended"), states.count("cached"), len(states)
     if code == INTERRUPTED:
-        return f"stopped after {duration(elapsed_s)}; the same command goes on from the last checkpoint"
+        return f"stopped after {duration(elapsed_s)}; the same command continues from the last checkpoint"
     if code:
-        return f"failed after {duration(elapsed_s)}: {ended + cached} of {boxes} boxes had ended"
-    return f"done in {duration(elapsed_s)}: {ended} boxes ran, {boxes - ended} came from the cache"
+        return f"failed after {duration(elapsed_s)}: {ended + cached} of {counted(boxes, 'box', 'boxes')} had ended"
+    return f"done in {duration(elapsed_s)}: {counted(ended, 'box', 'boxes')} ran, {boxes - ended} came from the cache"
 
 
 def _exit_code(engine: subprocess.Popen[Any], wait_s: float) -> int | None:
@@ -330,9 +335,9 @@ def _exit_code(engine: subprocess.Popen[Any], wait_s: float) -> int | None:
 
 @contextlib.contextmanager
 def _signals_as_ctrl_c() -> Iterator[None]:
-    """`kill` and a closed terminal end a run as cleanly as Ctrl-C. One that is ignored (nohup) stays ignored."""
+    """Makes SIGTERM and SIGHUP end a run as cleanly as Ctrl-C. A signal that is ignored (nohup) stays ignored."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may have handlers
+        yield  # only the main thread can set signal handlers
         return
     chosen = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, _as_ctrl_c) for number in chosen}
@@ -355,7 +360,7 @@ def _own_group(engine: subprocess.Popen[Any]) -> int:
 
 
 def _end(engine: subprocess.Popen[Any], group: int) -> None:
-    """Ends what is left of the engine's group: asks, and after GRACE_S (or another Ctrl-C) does not ask."""
+    """Ends the engine's process group: with SIGTERM and, after GRACE_S or another Ctrl-C, with SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(KeyboardInterrupt):
             if not _signal(engine, group, number):
@@ -366,8 +371,8 @@ def _end(engine: subprocess.Popen[Any], group: int) -> None:
 
 
 def _signal(engine: subprocess.Popen[Any], group: int, number: int) -> bool:
-    """Whether anybody is left in the group to get it; 0 only asks."""
-    engine.poll()  # or the engine itself would stay there, dead
+    """Sends a signal to the group; 0 sends none. Returns whether any process is left in it."""
+    engine.poll()  # an ended engine would otherwise stay in the group as a zombie
     try:
         os.killpg(group, number)
     except ProcessLookupError:

@@ -1,7 +1,7 @@
 """The arms of a study: recipes for a training set, each a choice of rows of one pooled image set.
 
-An arm travels as text, because the graph loops over strings: the name of a preset, or an arm that is written out, such
-as "half: add=simple dose=0.5 against=duplicates".
+An arm is passed as text, because the graph loops over strings: the name of a preset, or a definition such as
+"half: add=simple dose=0.5 against=duplicates".
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 
 from syntrial.errors import ConfigError
 
-COPIES = "copies"  # what a recipe adds in place of a generator's images: copies of the real ones
+COPIES = "copies"  # value of `add` for copies of the real images
 REFERENCE = "original"  # the arm that every study has
-CONTROL = "duplicates"  # the arm that one with a generator's images is judged against, where the study has it
-# How the added images are used. "pool": they train together with the real ones; "alone": in place of them.
+CONTROL = "duplicates"  # the default control of an arm with generated images, if the study has it
+# How added images are used. "pool": for training together with the real ones; "alone": in place of them.
 USES = ("pool", "alone")
-# Conventional augmentation. "instead": changed copies train in place of the images; "online": each batch is changed.
+# Conventional augmentation. "instead": augmented copies replace the images; "online": each batch is augmented.
 AUGMENTS = ("", "instead", "online")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 TITLE = re.compile(r"[^'\"\\{}]{1,80}")
@@ -29,18 +29,18 @@ EXAMPLE = "'half: add=simple dose=0.5 against=duplicates'"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an arm trains on. Every arm has the same classifier, the same seeds and, held out, the same number of steps.
+    """What an arm trains on. All arms have the same classifier, the same seeds and, held out, the same number of steps.
 
     Raises:
-        ConfigError: a value that no recipe has, or two that contradict each other.
+        ConfigError: an invalid value, or two values that contradict each other.
     """
 
     add: str = ""  # "", "copies", or the name of a generator of the study
     dose: float | None = None  # added images, as a multiple of the real training images of each class
     use: str = "pool"  # one of USES
     augment: str = ""  # one of AUGMENTS
-    against: str = ""  # the arm it is judged against; "": the control of its kind, see control_of
-    title: str = ""  # as reports call it
+    against: str = ""  # the arm it is compared with; "": its default control, see control_of
+    title: str = ""  # its name in reports
 
     def __post_init__(self) -> None:
         for name, known in (("use", USES), ("augment", AUGMENTS)):
@@ -49,22 +49,24 @@ class Recipe:
         if self.dose is not None and not 0 < self.dose < float("inf"):
             raise ConfigError(f"dose is {self.dose:g}; it is a multiple of the real images, above 0")
         if self.dose is not None and not self.add:
-            raise ConfigError("dose says how much is added, and nothing is; give add, such as add=simple")
+            raise ConfigError("dose is given but add is not; give add, such as add=simple")
         if self.use == "alone" and self.add in ("", COPIES):
             raise ConfigError("use=alone trains on a generator's images only, so add must name a generator")
         if self.use == "alone" and self.augment == "instead":
-            raise ConfigError("augment=instead changes the real images, which use=alone leaves out; take online")
+            raise ConfigError(
+                "augment=instead replaces the real images, which use=alone leaves out; use augment=online"
+            )
         if self.title and not (TITLE.fullmatch(self.title) and self.title.isprintable()):
             raise ConfigError(f"title is {self.title!r}; it has at most 80 characters, none of them ' \" \\ {{ or }}")
 
     @property
     def generator(self) -> str:
-        """The generator whose images are added; "" for none."""
+        """Name of the generator whose images are added; "" for none."""
         return "" if self.add == COPIES else self.add
 
     @property
     def computes(self) -> dict[str, Any]:
-        """What decides the training set: all but the title and what it is judged against."""
+        """The values that determine the training set: all except `title` and `against`."""
         return {name: value for name, value in asdict(self).items() if name not in ("title", "against")}
 
 
@@ -76,15 +78,15 @@ PRESETS: dict[str, Recipe] = {
     "conventional_online": Recipe(augment="online", title="original, augmented on the fly"),
     "duplicates": Recipe(add=COPIES, title="original + duplicates (control)"),
 }
-# The arms of a study that lists none; a list of its own, so that a further preset changes no study.
+# The arms of a study that lists none. Not derived from PRESETS, so that a new preset changes no study.
 DEFAULT = ("original", "conventional", "simple_gan", "transfer_gan", "conventional_online", "duplicates")
 
 
 def recipe_of(text: str) -> tuple[str, Recipe]:
-    """The name and the recipe of an arm: a preset's name, or "NAME: KEY=VALUE ...".
+    """Parses an arm: a preset's name, or "NAME: KEY=VALUE ...". Returns its name and recipe.
 
     Raises:
-        ConfigError: one sentence: an unknown preset, key or value, or a preset's name with another content.
+        ConfigError: an unknown preset, key or value, or a preset's name with another recipe.
     """
     name, written, settings = text.partition(":")
     name = name.strip()
@@ -103,25 +105,25 @@ def recipe_of(text: str) -> tuple[str, Recipe]:
     if name in PRESETS and recipe != PRESETS[name]:
         raise ConfigError(f"arm {name} is a preset, and means {PRESETS[name].title!r}; give yours another name")
     if name not in PRESETS and recipe.computes == Recipe().computes:
-        raise ConfigError(f"arm {name} adds nothing and changes nothing, as {REFERENCE} does; give add or augment")
+        raise ConfigError(f"arm {name} adds and changes nothing, so it equals {REFERENCE}; give add or augment")
     if recipe.against == name:
         raise ConfigError(f"arm {name} is judged against itself; give another arm, or leave against out")
     return name, recipe
 
 
 def text_of(name: str, recipe: Recipe) -> str:
-    """The one way to write an arm; `recipe_of` reads it."""
+    """The text of an arm in its only form; the inverse of `recipe_of`."""
     if name in PRESETS and recipe == PRESETS[name]:
         return name
-    unsaid = asdict(Recipe(title=name.replace("_", " ")))
-    said = {key: value for key, value in asdict(recipe).items() if value != unsaid[key]}
-    return f"{name}: " + " ".join(f"{key}={_word(value)}" for key, value in said.items())
+    defaults = asdict(Recipe(title=name.replace("_", " ")))
+    given = {key: value for key, value in asdict(recipe).items() if value != defaults[key]}
+    return f"{name}: " + " ".join(f"{key}={_word(value)}" for key, value in given.items())
 
 
 def canonical(arm: Any) -> str:
-    """The text of an arm as a study file has it: a text, or a mapping such as {name: half, add: simple, dose: 0.5}.
+    """The text of an arm from a study file, where it is a text or a mapping such as {name: half, add: simple}.
 
-    YAML reads "- half: add=simple" without quotes as {half: "add=simple"}, which is taken as it was meant.
+    YAML reads "- half: add=simple" without quotes as {half: "add=simple"}, which is accepted too.
 
     Raises:
         ConfigError: as `recipe_of`.
@@ -129,7 +131,7 @@ def canonical(arm: Any) -> str:
     if isinstance(arm, dict):
         arm = _written(arm)
     if not isinstance(arm, str):
-        raise ConfigError(f"{arm!r} is no arm; give a preset, an arm such as {EXAMPLE}, or a mapping with name")
+        raise ConfigError(f"{arm!r} is not an arm; give a preset, an arm such as {EXAMPLE}, or a mapping with name")
     return text_of(*recipe_of(arm))
 
 
@@ -148,10 +150,10 @@ def _written(arm: dict[str, Any]) -> str:
 
 
 def control_of(arm: str, recipes: Mapping[str, Recipe]) -> str:
-    """The arm of a study that `arm` is judged against; "" for the reference, and where there is none.
+    """Name of the arm with which `arm` is compared; "" for the reference, and if the study lacks it.
 
-    Its own `against`; otherwise, for an arm with a generator's images, `duplicates` where the study has it, and for any
-    other the originals.
+    It is the arm's own `against`, if given. Otherwise it is `duplicates` for an arm with generated images, if the study
+    has it, else `original`.
     """
     if arm == REFERENCE:
         return ""

@@ -1,6 +1,6 @@
-"""`syntrial VERB`: each verb by hand, from folders to a folder. Their order is the graph's business.
+"""`syntrial VERB`: runs a single verb, from folders to a folder. Only the graph knows the order of the verbs.
 
-The same parser takes whatever other commands it is given: `pipelines` adds those that run whole studies.
+Other packages can add commands to the same parser: `pipelines` adds those that run whole studies.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Numbers = dict[str, float]
 
 
 def main(words: list[str] | None = None, commands: Iterable[Callable[[Group], None]] = ()) -> int:
-    """Runs a verb or a command. Only what is asked for goes to stdout.
+    """Runs a verb or a command. Only its result goes to stdout.
 
     Args:
-        words: the command line, sys.argv's unless given.
-        commands: each adds further commands, whose flags have `command`: flags -> exit code.
+        words: the command line; default sys.argv.
+        commands: functions that add commands; each command's flags have `command`, a function flags -> exit code.
 
     Returns:
-        Exit code: 0 when all went well, 2 for what a person can mend, 1 for a run that failed, 130 after Ctrl-C.
+        Exit code: 0 for success, 2 for an error that the user can correct, 1 for a failed run, 130 after Ctrl-C.
     """
     return commandline.run(_parser(commands), words)
 
@@ -53,11 +53,13 @@ def _parser(commands: Iterable[Callable[[Group], None]]) -> Parser:
     return whole
 
 
-def _add(verbs: Group, name: str, says: str, run: Callable[[Flags], Numbers], settings: str = "") -> Any:
-    """One verb, with the flags that all have in common. `settings`: the part of a study that it uses."""
-    parser = verbs.add_parser(name, help=says, description=says[0].upper() + says[1:])
+def _add(verbs: Group, name: str, summary: str, run: Callable[[Flags], Numbers], settings: str = "") -> Any:
+    """Adds a verb with the flags that all verbs share. `settings`: the settings of a study that it uses."""
+    parser = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:])
     if settings:
-        parser.add_argument("--study", default="", metavar="FILE", help="study with the settings; defaults without one")
+        parser.add_argument(
+            "--study", default="", metavar="FILE", help="study with the settings (default: all defaults)"
+        )
         parser.add_argument(
             "--set",
             action="append",
@@ -83,7 +85,7 @@ def _do(run: Callable[[Flags], Numbers], flags: Flags) -> int:
 
 
 def _digest(verbs: Group) -> None:
-    parser = _add(verbs, "digest", "where data lie -> the digest of each, 64 hexadecimal digits", _run_digest)
+    parser = _add(verbs, "digest", "URIs -> digest of the data at each, 64 hexadecimal digits", _run_digest)
     parser.add_argument("data", nargs="+", help="folder, archive or manifest: a path, s3:// or minio://")
 
 
@@ -101,7 +103,7 @@ def _ingest(verbs: Group) -> None:
     parser.add_argument("out", help="folder to write")
     parser.add_argument("--side", type=_px, help="px (default: the study's)")
     parser.add_argument("--classes", nargs="+", metavar="CLASS", help="(default: the study's)")
-    parser.add_argument("--name", default="images", help="what the set is called (default: %(default)s)")
+    parser.add_argument("--name", default="images", help="name of the set (default: %(default)s)")
 
 
 def _run_ingest(flags: Flags) -> Numbers:
@@ -119,7 +121,9 @@ def _run_ingest(flags: Flags) -> Numbers:
 
 
 def _split(verbs: Group) -> None:
-    parser = _add(verbs, "split", "image set + protocol -> the same with train, val and test", _run_split, "split.*")
+    parser = _add(
+        verbs, "split", "image set + protocol -> the same, divided into train, val and test", _run_split, "split.*"
+    )
     parser.add_argument("images", help="image set")
     parser.add_argument("out", help="folder to write")
     parser.add_argument("--protocol", choices=("as_printed", "held_out"), required=True)
@@ -141,7 +145,7 @@ def _train_generator(verbs: Group) -> None:
     parser.add_argument("out", help="folder to write")
     parser.add_argument("--kind", required=True, metavar="NAME", help="a generator of the study, such as simple")
     parser.add_argument("--label", required=True, help="class to learn from; '*' for one conditional generator of all")
-    parser.add_argument("--start", default="", metavar="GENERATOR", help="generator that a transfer continues")
+    parser.add_argument("--start", default="", metavar="GENERATOR", help="trained generator to continue")
 
 
 def _run_train_generator(flags: Flags) -> Numbers:
@@ -155,7 +159,7 @@ def _run_train_generator(flags: Flags) -> Numbers:
 
 def _synthesize(verbs: Group) -> None:
     parser = _add(verbs, "synthesize", "generator -> image set", _run_synthesize, "images_per_class")
-    parser.add_argument("generator", help="what train-generator wrote")
+    parser.add_argument("generator", help="output of train-generator")
     parser.add_argument("out", help="folder to write")
     parser.add_argument("--count", type=int, help="images of each class (default: the study's images_per_class)")
 
@@ -168,9 +172,9 @@ def _run_synthesize(flags: Flags) -> Numbers:
 
 def _pool(verbs: Group) -> None:
     parser = _add(verbs, "pool", "divided real images + synthetic sets -> one image set", _run_pool, "split.*")
-    parser.add_argument("real", help="image set that split wrote")
+    parser.add_argument("real", help="image set, output of split")
     parser.add_argument("out", help="folder to write")
-    parser.add_argument("--synthetic", nargs="+", default=[], metavar="SET", help="image sets that synthesize wrote")
+    parser.add_argument("--synthetic", nargs="+", default=[], metavar="SET", help="image sets, outputs of synthesize")
 
 
 def _run_pool(flags: Flags) -> Numbers:
@@ -180,9 +184,9 @@ def _run_pool(flags: Flags) -> Numbers:
 
 
 def _train_classifier(verbs: Group) -> None:
-    used, says = "seeds, classifier.*, conventional.*", "pooled set + arm -> classifiers, curves, predictions"
-    parser = _add(verbs, "train-classifier", says, _run_train_classifier, used)
-    parser.add_argument("images", help="image set that pool wrote; held out and without generated images, split")
+    used, summary = "seeds, classifier.*, conventional.*", "pooled set + arm -> classifiers, curves, predictions"
+    parser = _add(verbs, "train-classifier", summary, _run_train_classifier, used)
+    parser.add_argument("images", help="image set, output of pool; or of split, held out and without generated images")
     parser.add_argument("out", help="folder to write")
     arm = "a preset, or an arm such as 'half: add=simple dose=0.5' (default: %(default)s)"
     parser.add_argument("--arm", default="original", help=arm)
@@ -205,8 +209,12 @@ def _run_train_classifier(flags: Flags) -> Numbers:
 
 def _score(verbs: Group) -> None:
     parser = _add(verbs, "score", "trained classifier + image set -> predictions, numbers", _run_score)
-    parser.add_argument("classifier", help="of one seed: classifiers/seed-N of what train-classifier wrote")
-    parser.add_argument("images", help="image set of the same side and classes, none of which trained the classifier")
+    parser.add_argument(
+        "classifier", help="classifier of one seed: classifiers/seed-N in the output of train-classifier"
+    )
+    parser.add_argument(
+        "images", help="image set of the same side and classes, without the classifier's training images"
+    )
     parser.add_argument("out", help="folder to write")
 
 
@@ -222,10 +230,10 @@ def _report(verbs: Group) -> None:
     for protocol in ("as-printed", "held-out"):
         scores, images = f"--{protocol}", f"--{protocol}-images"
         parser.add_argument(
-            scores, nargs="+", required=True, metavar="SCORES", help="what train-classifier wrote, each arm's"
+            scores, nargs="+", required=True, metavar="SCORES", help="outputs of train-classifier, one per arm"
         )
-        parser.add_argument(images, required=True, metavar="SET", help="the pooled set that they were trained on")
-    parser.add_argument("--full-size", metavar="SCORES", help="those of arm original on images at full size")
+        parser.add_argument(images, required=True, metavar="SET", help="the pooled set of these outputs")
+    parser.add_argument("--full-size", metavar="SCORES", help="output for the arm original on images at full size")
 
 
 def _run_report(flags: Flags) -> Numbers:
@@ -243,8 +251,8 @@ def _run_report(flags: Flags) -> Numbers:
 
 
 def _export(verbs: Group) -> None:
-    says = "image set -> folder of PNGs by part, source and class; trained classifier -> weights, ONNX"
-    parser = _add(verbs, "export", says, _run_export)
+    summary = "image set -> folder of PNGs by part, source and class; trained classifier -> weights, ONNX"
+    parser = _add(verbs, "export", summary, _run_export)
     parser.add_argument("what", help="image set, or the trained classifier of one seed")
     parser.add_argument("out", help="folder to write")
 
@@ -256,10 +264,12 @@ def _run_export(flags: Flags) -> Numbers:
 
 
 def _buckets(verbs: Group) -> None:
-    parser = _add(verbs, "buckets", "make an object store's buckets and the rules that keep them clean", _run_buckets)
+    parser = _add(verbs, "buckets", "create an object store's buckets and their lifecycle rules", _run_buckets)
     parser.add_argument("uris", nargs="+", metavar="BUCKET", help="minio://BUCKET or s3://BUCKET")
-    parser.add_argument("--checkpoint-days", type=_days, default=30, help="until one is deleted (default: %(default)s)")
-    parser.set_defaults(stopped="the same command makes the rest")
+    parser.add_argument(
+        "--checkpoint-days", type=_days, default=30, help="days until checkpoints are deleted (default: %(default)s)"
+    )
+    parser.set_defaults(stopped="the same command creates the rest")
 
 
 def _run_buckets(flags: Flags) -> Numbers:
@@ -269,18 +279,20 @@ def _run_buckets(flags: Flags) -> Numbers:
 
 
 def _prune(verbs: Group) -> None:
-    parser = _add(verbs, "prune", "remove the checkpoints of work that was not continued", _run_prune)
+    parser = _add(verbs, "prune", "remove old checkpoints of abandoned training", _run_prune)
     parser.add_argument(
         "--older-than-days",
         type=_days,
         required=True,
         metavar="DAYS",
-        help="since the work's last checkpoint",
+        help="minimum age of the last checkpoint",
     )
     parser.add_argument(
-        "--folder", type=Path, help="of all checkpoints, such as runs/store/checkpoints (default: SYNTRIAL_CHECKPOINTS)"
+        "--folder",
+        type=Path,
+        help="folder of all checkpoints, such as runs/store/checkpoints (default: SYNTRIAL_CHECKPOINTS)",
     )
-    parser.add_argument("--uri", default="", help="of their mirror (default: SYNTRIAL_CHECKPOINT_URI)")
+    parser.add_argument("--uri", default="", help="URI of their mirror (default: SYNTRIAL_CHECKPOINT_URI)")
     parser.set_defaults(stopped="the same command removes the rest")
 
 
@@ -291,7 +303,7 @@ def _run_prune(flags: Flags) -> Numbers:
 
 
 def _study(flags: Flags, **given: Any) -> StudyConfig:
-    """The study with its changes; `given` are those that have a flag of their own."""
+    """The study with the changes of the flags; `given` are settings that have flags of their own."""
     from syntrial.config import load_study
 
     own = [f"{name}={value}" for name, value in given.items() if value is not None]
@@ -311,33 +323,33 @@ _px, _days = _number_of("px", 4096), _number_of("days", 3650)
 
 
 def _followed(out: str) -> Path:
-    """Where `out` leads, links followed.
+    """The path of `out`, with links resolved.
 
     Raises:
-        DataError: a folder that this process is in, which would be gone from under it, or is gone already.
+        DataError: `out` is or contains the working directory, or the working directory no longer exists.
     """
     try:
         here, folder = Path.cwd(), Path(os.path.realpath(out))
     except FileNotFoundError:
-        raise DataError("the folder that you are in is gone; go to one that is there") from None
+        raise DataError("the working directory no longer exists; change to another one") from None
     if here.is_relative_to(folder):
-        raise DataError(f"you are in {folder}, which would be replaced; name a new folder")
+        raise DataError(f"{folder} is or contains the working directory and would be replaced; name a new folder")
     return folder
 
 
 def _refuse_foreign(out: Path, verb: str) -> None:
-    """A verb replaces what stands at `out`, so that must be nothing, or something that the same verb wrote."""
+    """Refuses an existing `out` unless the same verb wrote it, because a verb replaces it."""
     if out.is_dir():
         if any(out.iterdir()) and _written_by(out) != verb.replace("-", "_"):
             raise DataError(
-                f"{out} is there and was not written by syntrial {verb}, which would replace it; name a new folder"
+                f"{out} exists, was not written by syntrial {verb} and would be replaced; name a new folder"
             )
     elif os.path.lexists(out):  # also a link that leads to itself
         raise DataError(f"{out} is a file; name a folder to write")
 
 
 def _written_by(out: Path) -> str:
-    """The verb; "" for anything else, such as the folder of a whole run, which has its report's about.json."""
+    """The verb that wrote a folder; "" for any other folder, such as that of a whole run."""
     try:
         about = json.loads((out / "about.json").read_bytes())
         return "" if (out / "run.json").exists() else str(about["verb"])

@@ -1,4 +1,4 @@
-"""What every command shares: one sentence for a person's mistake, exit codes, and a help in groups."""
+"""What all commands share: one sentence for a user's mistake, exit codes, and a help in groups."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ HEAVY = ("torch", "safetensors")
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports an unknown word as it does any other mistake of a person: one sentence, no page of usage."""
+    """A parser that reports a mistake as one sentence, without the usage page."""
 
     def error(self, message: str) -> NoReturn:
         """Raises ConfigError."""
-        raise ConfigError(f"{message}; {self.prog} --help lists what there is")
+        raise ConfigError(f"{message}; see {self.prog} --help")
 
 
 class Group:
-    """Commands listed under a heading of their own in the help, which argparse has for flags only."""
+    """Commands under a heading of their own in the help; argparse offers this for flags only."""
 
     def __init__(self, heading: str, subparsers: Any) -> None:
         self.heading, self._subparsers = heading, subparsers
-        self.commands: dict[str, str] = {}  # name -> what it does
+        self.commands: dict[str, str] = {}  # name -> help
 
     def add_parser(self, name: str, help: str, **more: Any) -> Any:
         """As the method of argparse's subparsers."""
@@ -43,7 +43,7 @@ class Group:
 
 
 def run(parser: Parser, words: list[str] | None = None) -> int:
-    """Parses the command line (sys.argv's unless given) and does what its `command` does. Returns the exit code."""
+    """Parses the command line (default: sys.argv) and runs its `command`. Returns the exit code."""
     flags = Flags(verb="syntrial", stopped="")
     words = sys.argv[1:] if words is None else words
     try:
@@ -57,8 +57,8 @@ def run(parser: Parser, words: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name not in HEAVY:
             raise
-        return _mistake(f"{flags.verb} needs {error.name}, which is not installed; pip install {error.name} brings it")
-    except BrokenPipeError:  # whoever read this, such as `head`, has seen enough
+        return _mistake(f"{flags.verb} needs {error.name}, which is not installed; run pip install {error.name}")
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Every setting once: its name, default, unit, bounds, meaning, and where the value comes from.
+"""All settings of a study, each defined once: name, default, unit, bounds, meaning, and source of the default.
 
-A study file states only what differs. What the reproduced paper leaves unsaid and can be chosen otherwise is a setting
-here, with our reason as its source, and appears with its value in the report.
+A study file states only the settings that differ from the defaults. Every choice that the reproduced paper does not
+state is a setting here, with our reason as its source, and is listed with its value in the report.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ class IngestConfig(Config):
     """How raw files become square grey images."""
 
     layout: Literal["auto", "folders", "covid19-radiography", "kermany", "nih-chestxray14"] = setting(
-        "auto", "how files, classes and patients are found; the named ones are public sets (docs/data.md)", "ours"
+        "auto", "how files, classes and patients are detected; named layouts are public sets (docs/data.md)", "ours"
     )
     fit: Literal["squeeze", "pad", "crop"] = setting(
-        "squeeze", "how an image that is not square becomes square", UNSAID + "; its images are square already"
+        "squeeze", "how images that are not square are made square", UNSAID + "; its images are square already"
     )
     group_pattern: str = setting(
         "",
-        "regular expression over file names: what it matches is the patient; empty: each file is its own group",
+        "regular expression for file names; its match identifies the patient; empty: each file is its own group",
         "ours",
     )
     shared_patients: bool = setting(
         False,
-        "whether a patient's name, or a file's, means the same person in images, faces and second test set",
-        "ours; two sources may number theirs alike",
+        "whether the same patient or file name means the same person in images, faces and second test set",
+        "ours; two sources may use the same numbers for different patients",
     )
-    min_side: int = setting(32, "px; a shorter edge is refused: too small to show anything", "ours", ge=1)
+    min_side: int = setting(32, "px; shortest edge of an image; smaller images are refused", "ours", ge=1)
     max_aspect: float = setting(
-        4.0, "longer edge to shorter; beyond it squeezing or cropping keeps no anatomy", "ours", ge=1
+        4.0, "largest ratio of the longer to the shorter edge; beyond it resizing destroys the anatomy", "ours", ge=1
     )
     max_pixels: int = setting(
-        100_000_000, "pixels an image may claim; four times the largest detector in use", "ours", ge=1_000
+        100_000_000, "most pixels of an image", "ours; four times the largest detector in use", ge=1_000
     )
     max_left_out: float = setting(
-        0.1, "share of the files that may be held back or left out before the run stops", "ours", ge=0, le=1
+        0.1, "largest share of the files that may be unreadable or left out; above it the run stops", "ours", ge=0, le=1
     )
     near_duplicate_bits: int = setting(
         2,
-        "differing bits of a 64-bit perceptual hash up to which two images are compared as near duplicates",
+        "largest number of differing bits in a 64-bit perceptual hash for two images to be compared as near duplicates",
         "ours",
         ge=0,
         le=16,
@@ -64,9 +64,7 @@ class IngestConfig(Config):
     @model_validator(mode="after")
     def _some_image_passes(self) -> Self:
         if self.min_side**2 > self.max_pixels:
-            raise ValueError(
-                f"min_side is {self.min_side} and max_pixels {self.max_pixels}: no image has such edges and few pixels"
-            )
+            raise ValueError(f"min_side is {self.min_side} and max_pixels {self.max_pixels}: no image satisfies both")
         return self
 
     @model_validator(mode="after")
@@ -82,41 +80,43 @@ class SplitConfig(Config):
     """How images are divided. `as_printed` divides images, `held_out` divides patients."""
 
     val_share: float = setting(
-        0.2, "share that validates", UNSAID + "; no customary share explains its figures", gt=0, lt=0.5
+        0.2, "share of the validation part", UNSAID + "; no customary share explains its figures", gt=0, lt=0.5
     )
     test_share: float = setting(
         0.2,
-        "share of the patients that is read once, at the end; held_out only",
+        "share of the patients in the test part, which is used once, at the end; held_out only",
         "the paper has no test set",
         gt=0,
         lt=0.5,
     )
-    seed: int = setting(0, "of the division; a patient's place depends on it and on the patient alone", UNSAID, ge=0)
+    seed: int = setting(0, "seed of the division; a patient's part depends only on it and on the patient", UNSAID, ge=0)
 
 
 class AugmentConfig(Config):
     """Conventional augmentation, with the meaning of Keras' ImageDataGenerator."""
 
     rotation_range: float = setting(
-        10.0, "degrees either way", UNSAID + "; a patient is rarely turned further", ge=0, le=180
+        10.0, "degrees; largest rotation either way", UNSAID + "; a patient is rarely turned further", ge=0, le=180
     )
-    width_shift_range: float = setting(0.05, "share of the side, either way", UNSAID, ge=0, lt=1)
-    height_shift_range: float = setting(0.05, "share of the side, either way", UNSAID, ge=0, lt=1)
-    shear_range: float = setting(0.0, "degrees either way", UNSAID, ge=0, lt=90)
-    zoom_range: tuple[float, float] = setting((0.9, 1.1), "smallest and largest zoom, each axis its own", UNSAID)
-    brightness_range: tuple[float, float] = setting((0.8, 1.2), "smallest and largest factor on the grey value", UNSAID)
+    width_shift_range: float = setting(0.05, "largest shift either way, as a share of the side", UNSAID, ge=0, lt=1)
+    height_shift_range: float = setting(0.05, "largest shift either way, as a share of the side", UNSAID, ge=0, lt=1)
+    shear_range: float = setting(0.0, "degrees; largest shear either way", UNSAID, ge=0, lt=90)
+    zoom_range: tuple[float, float] = setting((0.9, 1.1), "smallest and largest zoom, independent per axis", UNSAID)
+    brightness_range: tuple[float, float] = setting((0.8, 1.2), "smallest and largest factor on grey values", UNSAID)
     # No horizontal flip by default: it moves the heart to the right side (dextrocardia), a diagnosis of its own.
-    horizontal_flip: bool = setting(False, "mirror left and right at random", UNSAID + "; off, for it moves the heart")
+    horizontal_flip: bool = setting(
+        False, "mirror left and right at random", UNSAID + "; off, because it moves the heart"
+    )
     vertical_flip: bool = setting(False, "mirror top and bottom at random", UNSAID)
     fill_mode: Literal["nearest", "constant", "reflect", "wrap"] = setting(
-        "nearest", "what lies beyond the edge", "Keras' default"
+        "nearest", "how pixels beyond the edge are filled", "Keras' default"
     )
     cval: float = setting(
-        0.0, "grey value (0 to 255) beyond the edge when fill_mode is constant", "Keras' default", ge=0, le=255
+        0.0, "grey value (0 to 255) beyond the edge; fill_mode constant only", "Keras' default", ge=0, le=255
     )
     copies: int = setting(
         1,
-        "augmented copies of each image in the arm that holds augmented images only; as printed any of them validates",
+        "augmented copies of each image in an arm with augment=instead; as_printed may put any of them in validation",
         UNSAID,
         ge=1,
     )
@@ -128,15 +128,17 @@ class AugmentConfig(Config):
             if not 0 < low <= high:
                 raise ValueError(f"{name} is [{low}, {high}]; it needs two positive numbers, the smaller first")
         if self.cval and self.fill_mode != "constant":
-            raise ValueError(f"cval is {self.cval:g}, which fill_mode {self.fill_mode} does not heed; constant does")
+            raise ValueError(
+                f"cval is {self.cval:g}, which has no effect with fill_mode {self.fill_mode}; use constant"
+            )
         return self
 
 
 class ResizeConfig(Config):
-    """The paper's check that resizing loses nothing: the same classifier on images at full and at reduced size."""
+    """The paper's check that resizing loses nothing: the same classifier on images at full and reduced size."""
 
     full_side: int = setting(
-        1024, "px of the images that count as full size; 0: no check", PAPER + ", section 2.1", ge=0, le=4096
+        1024, "px; side of the full-size images; 0: no check", PAPER + ", section 2.1", ge=0, le=4096
     )
 
 
@@ -144,27 +146,30 @@ class ReportConfig(Config):
     """How the verdict is reached."""
 
     metric: Literal["auroc", "accuracy", "loss"] = setting(
-        "auroc", "what the verdict compares, on the held-out test images", "ours; needs no threshold"
+        "auroc", "metric that the verdict compares, on the held-out test images", "ours; needs no threshold"
     )
     confidence: float = setting(
         0.95,
-        "of the arms' verdicts together (each interval is widened for their number), and of each other interval alone",
+        "joint confidence of the arms' verdicts (each interval is widened for their number); of each other interval "
+        "alone",
         "ours",
         gt=0.5,
         lt=1,
     )
-    resamples: int = setting(2000, "bootstrap samples of patients; seeds are never drawn", "ours", ge=200, le=1_000_000)
+    resamples: int = setting(
+        2000, "bootstrap samples of patients; seeds are not resampled", "ours", ge=200, le=1_000_000
+    )
 
 
 class StudyConfig(Config):
-    """One question, completely described."""
+    """The complete description of a study."""
 
-    name: str = setting("study", "letters, digits, - and _", "ours", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")
-    side: int = setting(
-        128, "px of the square images everything is trained on: 32, 64, 128 or 256", PAPER + ", section 2.1"
+    name: str = setting(
+        "study", "name of the study: letters, digits, - and _", "ours", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$"
     )
+    side: int = setting(128, "px; side of all training images: 32, 64, 128 or 256", PAPER + ", section 2.1")
     classes: list[str] = setting(
-        ["normal", "pneumonia"], "by the names in the data; the last is the one to be found", PAPER, min_length=2
+        ["normal", "pneumonia"], "class names as in the data; the last is the positive class", PAPER, min_length=2
     )
     arms: list[str] = setting(
         list(DEFAULT),
@@ -172,10 +177,13 @@ class StudyConfig(Config):
         PAPER + ", section 2.3; conventional_online and duplicates are ours",
     )
     seeds: list[int] = setting(
-        [0, 1, 2], "one classifier an arm for each, the same in every arm", "ours; the paper has one run", min_length=1
+        [0, 1, 2],
+        "one classifier per arm and seed, the same seeds in every arm",
+        "ours; the paper has one run",
+        min_length=1,
     )
     images_per_class: int = setting(
-        1000, "generated images a class and generator", PAPER + ", section 2.2", ge=1, le=10_000_000
+        1000, "generated images per class and generator", PAPER + ", section 2.2", ge=1, le=10_000_000
     )
     ingest: IngestConfig = Field(default_factory=IngestConfig)
     split: SplitConfig = Field(default_factory=SplitConfig)
@@ -193,7 +201,7 @@ class StudyConfig(Config):
         try:
             return [canonical(arm) for arm in arms]
         except ConfigError as error:
-            raise PydanticCustomError("told", "arms: {told}", {"told": str(error)}) from None
+            raise PydanticCustomError("sentence", "arms: {sentence}", {"sentence": str(error)}) from None
 
     @field_validator("classifier", mode="before")
     @classmethod
@@ -203,7 +211,7 @@ class StudyConfig(Config):
         try:
             return classifier_config(settings, above="classifier")
         except ConfigError as error:
-            raise PydanticCustomError("told", "{told}", {"told": str(error)}) from None
+            raise PydanticCustomError("sentence", "{sentence}", {"sentence": str(error)}) from None
 
     @property
     def recipes(self) -> dict[str, Recipe]:
@@ -225,11 +233,11 @@ class StudyConfig(Config):
         titles = [recipe_of(arm)[1].title for arm in self.arms]
         for name, values in (("arms", arms), ("arms", titles), ("classes", labels), ("seeds", self.seeds)):
             if len(set(values)) < len(values):
-                raise ValueError(f"{name} names something twice: {getattr(self, name)}")
+                raise ValueError(f"{name} contains an item twice: {getattr(self, name)}")
         self._refuse_strange_controls()
         self.generators.refuse_misfits({recipe.generator for recipe in self.recipes.values()} - {""})
         if "original" not in self.arms:
-            raise ValueError("arms lacks 'original', which every other arm is measured against")
+            raise ValueError("arms lacks 'original', the reference of every other arm")
         if min(self.seeds) < 0:
             raise ValueError(f"seeds holds {min(self.seeds)}; seeds are 0 or more")
         if any("/" in label or label in ("", "*") or not label.isprintable() for label in self.classes):
@@ -245,15 +253,15 @@ class StudyConfig(Config):
 
 
 def same_name(label: str) -> str:
-    """What two names of a class have in common when data may use either: upper and lower case do not count."""
+    """The form in which class names are compared: data may differ from the study in upper and lower case."""
     return unicodedata.normalize("NFC", label).strip().casefold()
 
 
 def load_study(path: str | Path, changes: list[str] | None = None) -> StudyConfig:
-    """The study in a YAML file ("": all defaults), with changes such as "generators.simple.epochs=5" on top.
+    """Loads the study in a YAML file ("": all defaults) and applies changes such as "generators.simple.epochs=5".
 
     Raises:
-        ConfigError: no such file, not YAML, or a setting that is misspelt, impossible or contradicts another.
+        ConfigError: no such file, not YAML, or a setting that is misspelt, invalid or contradicts another.
     """
     content = {"name": Path(path).stem, **stated(Path(path), "study", KNOWN)} if str(path) else {}
     for one in changes or []:
@@ -262,18 +270,18 @@ def load_study(path: str | Path, changes: list[str] | None = None) -> StudyConfi
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a name that appears twice in a section: YAML would silently drop the first of two `generators:`."""
+    """Refuses a name that appears twice in a section: PyYAML would silently drop the first of two `generators:`."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names: list[Any] = []
         for key, _ in node.value:
             if key.value in names:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands there twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
             names.append(key.value)
         return super().construct_mapping(node, deep)
 
 
-# YAML 1.1 takes 1e-3, which lacks a point, for a text.
+# YAML 1.1 reads 1e-3, which lacks a point, as a text.
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"), list("-+.0123456789")
 )
@@ -283,11 +291,11 @@ def stated(path: Path, what: str, known: str) -> dict[str, Any]:
     """The settings in a YAML file.
 
     Args:
-        what: the file is, in a word for messages.
-        known: where such files are, for whoever names one that is not there.
+        what: the kind of file, for messages.
+        known: a hint where such files are, for the message about a missing file.
 
     Raises:
-        ConfigError: no such file, or not settings by name in YAML.
+        ConfigError: no such file, not YAML, or not a mapping of settings.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
@@ -306,7 +314,7 @@ def change(content: dict[str, Any], what: str) -> None:
     """Changes one setting in place. `what` has the form NAME=VALUE, such as "generators.simple.epochs=5".
 
     Raises:
-        ConfigError: another form, a name within a value, or a value that is not YAML.
+        ConfigError: `what` has another form, NAME is inside a value, or VALUE is not YAML.
     """
     name, equals, text = what.partition("=")
     if not equals or not name:

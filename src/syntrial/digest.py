@@ -1,5 +1,5 @@
-"""Verb: where data lie -> their digest now. The graph asks anew in each run, so that new images are noticed and the
-cache serves no old ones.
+"""Verb: URIs -> digests of the data there. It runs in every run of the graph, so that changed data are detected and the
+cache serves no outdated results.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from syntrial.store.uris import Location
 
 
 def digest(*uris: str | Path) -> tuple[str, ...]:
-    """A fingerprint of each URI, 64 hexadecimal digits: equal as long as nothing changes that `ingest` reads; "" for an
-    empty URI.
+    """A fingerprint of the data at each URI: equal data, equal digest. 64 hexadecimal digits; "" for an empty URI.
 
-    Of a manifest all files that it names count as well. So does the salt in SYNTRIAL_SALT, which patients' numbers are
-    hashed with: its hash only, and nothing where there is none. What systems leave behind, such as .DS_Store, does not.
-    Where one of the URIs is in an object store, the token of the store in SYNTRIAL_CHECKPOINT_URI follows after a dash,
-    for empty URIs as well: what was made of nothing lies in that store too.
+    It covers everything that `ingest` reads: for a manifest also the files that it names, and the hash of the salt in
+    SYNTRIAL_SALT, if set, because patients' ids are hashed with it. System files such as .DS_Store are not included.
+
+    If one of the URIs is in an object store, a dash and the token of the store in SYNTRIAL_CHECKPOINT_URI follow each
+    digest, also that of an empty URI, because the results for it are kept in that store too.
 
     Raises:
-        DataError: nothing is there, or it cannot be read.
-        StorageError: the object store is gone or refuses.
+        DataError: there are no data, or they cannot be read.
+        StorageError: the object store cannot be reached or refuses the request.
     """
     locations = [Location.given(uri) for uri in uris]
     token = _token(locations)
@@ -33,14 +33,14 @@ def digest(*uris: str | Path) -> tuple[str, ...]:
 
 
 def refuse_changed(uri: str | Path, before: str) -> None:
-    """Refuses data that have changed since `before`, their digest: the cache would file them under what they were.
+    """Refuses data whose digest is no longer `before`: the cache would store the results under the old digest.
 
     Raises:
-        DataError: the data are other ones now, or no longer there.
-        StorageError: the object store is gone or refuses.
+        DataError: the data have changed, or no longer exist.
+        StorageError: the object store cannot be reached or refuses the request.
     """
     if _now(Location.given(uri)) != before.partition("-")[0]:
-        raise DataError(f"{uri} has changed since this run looked at it; start again when nothing is added any more")
+        raise DataError(f"{uri} has changed since this run began; start again when nothing writes to it")
 
 
 def _now(location: Location) -> str:

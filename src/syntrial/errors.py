@@ -1,6 +1,4 @@
-"""What can go wrong by somebody's choice or data, so that it can be told from a bug: these end in one sentence and
-exit code 2.
-"""
+"""Errors that the user can correct, as opposed to bugs: a command reports them in one sentence, with exit code 2."""
 
 
 class SyntrialError(Exception):

@@ -1,4 +1,4 @@
-"""Verb: an image set -> a plain folder of PNGs; a trained classifier -> weights and ONNX. Both for other tools."""
+"""Verb: an image set -> a plain folder of PNGs; a trained classifier -> weights and ONNX. Both are for other tools."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ CHUNK = 256  # images in memory at once
 
 
 def export(what: str | Path, out: str | Path) -> dict[str, float]:
-    """An image set as PNGs (see export_images), or a trained classifier (see classifiers.exported).
+    """Exports an image set (see export_images) or a trained classifier (see classifiers.exported).
 
     Raises:
-        DataError: `what` is neither, or a class cannot be the name of a folder.
+        DataError: `what` is neither, or a class name cannot be the name of a folder.
     """
     if (Path(what) / "weights.safetensors").exists():
         from syntrial.classifiers.exported import export_classifier  # image sets are exported without torch
@@ -31,17 +31,17 @@ def export(what: str | Path, out: str | Path) -> dict[str, float]:
 
 
 def export_images(images: str | Path, out: str | Path) -> dict[str, float]:
-    """Writes every image to `out`/part/source/class/ in the order of the set, `index.csv` with the row of each, and
+    """Writes every image to `out`/part/source/class/, `index.csv` with one row per image in the order of the set, and
     `about.json`.
 
-    The part is left out where the set is not divided ("unused": a row of no part); the source where all images are real
-    (otherwise it is "real" or the kind of generator).
+    The folder of the part is left out if the set is not divided; rows without a part are in "unused". The folder of the
+    source ("real" or the kind of generator) is left out if all images are real.
 
     Returns:
         The number of images.
 
     Raises:
-        DataError: `images` is no image set, or a class cannot be the name of a folder.
+        DataError: `images` is not an image set, or a class name cannot be the name of a folder.
     """
     whole = ImageSet.open(images)
     names = _names(whole.rows)

@@ -1,7 +1,7 @@
-"""Which code made a result: a hash of what computes, so that a cache forgets exactly when a result could differ.
+"""Which code made a result: a hash of the code that computes, so that a cached result is used until it could differ.
 
-What computes is the text of a module and of all modules of the package that it imports, without docstrings, comments
-and blank lines, and without the modules in TELLING; and the versions of Python and of the libraries these import.
+It covers the text of a module and of all modules of the package that it imports, without docstrings, comments and blank
+lines, and without the modules in NEUTRAL; and the versions of Python and of the libraries that they import.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 
-# Modules that report, show or move what others compute; a room's name stands for all of it. No result can differ by
-# them: they are neither part of an identity nor followed to what they import.
-TELLING = frozenset({"cli", "errors", "progress", "reporting.dashboard", "store"})
+# Modules that only report, show or transfer what others compute; the name of a room includes all its modules. They
+# cannot change a result, so neither they nor their imports are part of an identity.
+NEUTRAL = frozenset({"cli", "errors", "progress", "reporting.dashboard", "store"})
 
 # Files that are part of a module although Python does not import them.
 DATA = {"reporting.page": "reporting/templates"}
 
-# Libraries whose version can change a result, by the name under which code imports them.
+# Libraries whose version can change a result: name in imports -> name of the distribution.
 LIBRARIES = {
     "PIL": "pillow",
     "jinja2": "jinja2",
@@ -34,7 +34,7 @@ LIBRARIES = {
     "torch": "torch",
 }
 
-# By pattern, because each training box hashes its code when it starts: parsing twenty modules takes 0.05 to 0.2 s.
+# Patterns, because each training box hashes its code when it starts: parsing twenty modules takes 0.05 to 0.2 s.
 IMPORT = re.compile(
     r"\bfrom\s+syntrial(?P<base>[\w.]*)\s+import\s*(?:\((?P<inside>(?:[^)#]|#[^\n]*)*)\)|(?P<names>(?:\\\n|[^\n;])+))"
     r"|\bimport[^\S\n]+(?P<modules>(?:\\\n|[^\n;])+)"
@@ -52,7 +52,7 @@ LITERAL = re.compile(
 BLANK = re.compile(r"[^\S\n]*\n(?:[^\S\n]*\n)*")
 
 
-# A room whose modules are chosen by name, from a registry: whoever imports the module depends on the whole room.
+# Rooms whose modules are chosen by name, from a registry: importing the module means depending on the whole room.
 CHOSEN = {"generators.seam": "generators", "classifiers.trained": "classifiers"}
 
 
@@ -70,7 +70,7 @@ def code_digest(module: str, package: Path = PACKAGE) -> str:
 
 
 def sources(modules: Iterable[str], package: Path = PACKAGE) -> bytes:
-    """What modules of syntrial and all that they import compute: each by its name and its meaning, in one order."""
+    """What modules of syntrial and all their imports compute: the name and `meaning` of each, sorted by name."""
     parts = []
     for name in reached(modules, package):
         parts += [name, meaning(_path(name, package).read_text(encoding="utf-8"))]
@@ -80,25 +80,25 @@ def sources(modules: Iterable[str], package: Path = PACKAGE) -> bytes:
 
 
 def reached(modules: Iterable[str], package: Path = PACKAGE) -> list[str]:
-    """The modules of syntrial that compute among the given ones and all that they import, sorted by name."""
+    """The given modules of syntrial and all their imports, without neutral ones, sorted by name."""
     found: set[str] = set()
     waiting = [*modules]
     while waiting:
         name = waiting.pop()
-        if name not in found and not is_telling(name):
+        if name not in found and not is_neutral(name):
             found.add(name)
             waiting += imports_of(_path(name, package), package)
     return sorted(found)
 
 
-def is_telling(name: str) -> bool:
-    """Whether a module is, or lies in a room that is, in TELLING."""
+def is_neutral(name: str) -> bool:
+    """Whether a module, or a room that contains it, is in NEUTRAL."""
     parts = name.split(".")
-    return any(".".join(parts[:depth]) in TELLING for depth in range(1, len(parts) + 1))
+    return any(".".join(parts[:depth]) in NEUTRAL for depth in range(1, len(parts) + 1))
 
 
 def libraries(modules: Iterable[str], package: Path = PACKAGE) -> list[str]:
-    """The distributions among LIBRARIES that the modules import themselves."""
+    """The distributions in LIBRARIES that the modules import directly."""
     texts = (_path(name, package).read_text(encoding="utf-8") for name in modules)
     return sorted({LIBRARIES[name] for text in texts for name in OUTSIDE.findall(text) if name in LIBRARIES})
 
@@ -106,7 +106,8 @@ def libraries(modules: Iterable[str], package: Path = PACKAGE) -> list[str]:
 def meaning(text: str) -> str:
     """A module's text without what cannot change a result: docstrings, comments, blank lines, spaces at line ends.
 
-    A docstring is a string that follows a colon, or nothing, and stands on lines of its own, outside of all brackets.
+    A docstring is a string on lines of its own, outside of all brackets, that follows a colon or is the first code of
+    the module.
     """
     parts: list[str] = []
     code, end, depth = "", 0, 0
@@ -123,17 +124,17 @@ def meaning(text: str) -> str:
 
 
 def _is_docstring(before: str, after: str) -> bool:
-    """Whether a string is one, by the code since the string before it and by the character that follows."""
+    """Whether a string is a docstring, by the code between it and the string before, and by the next character."""
     code, _, indent = before.rpartition("\n")
     return not indent.strip() and after in ("\n", "") and (not code.strip() or code.rstrip().endswith(":"))
 
 
 def imports_of(path: Path, package: Path = PACKAGE) -> list[str]:
-    """The modules of syntrial that a file imports, wherever in it; a sentence that reads like an import counts too."""
+    """The modules of syntrial that a file imports anywhere; text that looks like an import statement counts too."""
     wanted: list[str] = []
     for base, names in _import_statements(path.read_text(encoding="utf-8")):
         inner = [f"{base}.{name}".strip(".") for name in names]
-        beyond = [name for name in inner if not _path(name, package).is_file()]  # what the package itself defines
+        beyond = [name for name in inner if not _path(name, package).is_file()]  # names that the package itself defines
         wanted += [*([base] if base or beyond else []), *inner]
     for name in [*wanted]:  # Python runs the text of each room on the way to a module in it
         parts = name.split(".")
@@ -146,7 +147,7 @@ def imports_of(path: Path, package: Path = PACKAGE) -> list[str]:
 
 @cache
 def _import_statements(text: str) -> list[tuple[str, list[str]]]:
-    """Of each import from syntrial: the module beneath it ("": the package), and the names taken from there."""
+    """For each import from syntrial: its module ("": the package), and the imported names."""
     found: list[tuple[str, list[str]]] = []
     for statement in IMPORT.finditer(text):
         listed = re.sub(r"#.*", "", statement["inside"] or statement["names"] or statement["modules"])
@@ -159,7 +160,7 @@ def _import_statements(text: str) -> list[tuple[str, list[str]]]:
 
 
 def _path(name: str, package: Path) -> Path:
-    """Of a module, or of the package itself ("")."""
+    """The file of a module, or of the package itself ("")."""
     base = package.joinpath(*name.split("."))
     return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
 

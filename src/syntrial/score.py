@@ -1,4 +1,4 @@
-"""Verb: a trained classifier and an image set -> its predictions, and how good they are where the labels are known."""
+"""Verb: a trained classifier and an image set -> predictions, and their scores where the labels are known."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from syntrial.training import machine
 
 
 def score(classifier: str | Path, images: str | Path, out: str | Path) -> dict[str, float]:
-    """Writes predictions.csv (a row an image, in the order of the set) and about.json to the folder `out`.
+    """Writes predictions.csv (one row per image, in the order of the set) and about.json to the folder `out`.
 
     Args:
         classifier: one trained classifier, such as classifiers/seed-0 of what train_classifier wrote.
         images: any image set of the same side and classes.
 
     Returns:
-        The number of images; where every label is known accuracy and log loss; where every class is there all of
+        The number of images; if every label is known, also accuracy and log loss; if every class is present, all of
         judging.metrics.scores.
 
     Raises:
-        DataError: no trained classifier, or images of another side or other classes, or none.
-        LeakError: an image or a patient that trained the classifier or one of its generators, or an image that was
-            drawn by a generator which has seen such an image or patient.
+        DataError: not a trained classifier, or images of another side or of other classes, or no images.
+        LeakError: the set contains an image or a patient on which the classifier or one of its generators was trained,
+            or an image drawn by a generator that was trained on such an image or patient.
     """
     judge, whole = TrainedClassifier.open(classifier), ImageSet.open(images)
     _refuse_strange(judge, whole)
@@ -41,7 +41,7 @@ def score(classifier: str | Path, images: str | Path, out: str | Path) -> dict[s
         prob_NK = judge.probabilities(whole, device)
         progress.update(len(whole.rows))
         numbers = {"images": float(len(whole.rows)), **_numbers(prob_NK, whole, judge.classes)}
-        # Each row under the part that it has in the set ("": none).
+        # The part of each row in the set; "" for none.
         rows = (
             line
             for row, chances_K in zip(whole.rows, prob_NK, strict=True)

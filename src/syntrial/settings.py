@@ -1,6 +1,6 @@
-"""What a setting is: its meaning, bounds and source, and the sentence that a mistake gets.
+"""The base of all settings: meaning, bounds and source of each, and one sentence for each mistake.
 
-The sections that make up a study are in config.py; those of generators in generators/settings.py.
+The sections of a study are in config.py; those of generators are in generators/settings.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ UNSAID = "unsaid in the paper"
 
 
 def setting(default: Any, meaning: str, source: str, **bounds: Any) -> Any:
-    """One setting: what it means (with its unit), where its default comes from, and its bounds (ge, gt, le, lt,
+    """A setting: its default, its meaning with unit, the source of the default, and bounds (ge, gt, le, lt,
     min_length).
     """
     if isinstance(default, list | dict):
@@ -28,12 +28,12 @@ def setting(default: Any, meaning: str, source: str, **bounds: Any) -> Any:
 
 
 class Config(BaseModel):
-    """Settings that belong together. Unknown names and impossible values are refused with the place and what would
+    """A section of settings. Unknown names and invalid values are refused; the error names the setting and what would
     fit.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
-    shares_all: ClassVar[bool] = False  # whether sections inside share what stands under `all`
+    shares_all: ClassVar[bool] = False  # whether the settings under `all` apply to all sections inside
 
     @field_validator("*", mode="before")
     @classmethod
@@ -50,21 +50,21 @@ class Config(BaseModel):
         """Settings from plain values.
 
         Args:
-            where: the file they come from, for messages.
-            above: the section that they are, for messages.
+            where: the file of the values, for messages.
+            above: the section of the values, for messages.
 
         Raises:
-            ConfigError: one sentence a problem: where, what was found, what would fit.
+            ConfigError: one sentence per mistake: setting, value, and what would fit.
         """
         try:
             return cls.model_validate({**settings, **overrides})
         except ValidationError as error:
-            problems = _told_once(cls, error.errors())
+            problems = _without_repeats(cls, error.errors())
             raise ConfigError("; ".join(_sentence(cls, problem, where, above) for problem in problems)) from None
 
 
 def hint(name: str, known: list[str]) -> str:
-    """What could have been meant by a name that is not known."""
+    """A hint for an unknown name: a similar known name, else all known names."""
     close = difflib.get_close_matches(name, known, 1)
     return f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
 
@@ -83,8 +83,8 @@ def settings_of(config: Config, prefix: str = "") -> list[dict[str, Any]]:
     return rows
 
 
-def _told_once(cls: type[Config], problems: Sequence[Any]) -> list[Any]:
-    """What stands under `all` of a section is wrong in several of its parts, and is one mistake."""
+def _without_repeats(cls: type[Config], problems: Sequence[Any]) -> list[Any]:
+    """The mistakes, where one under `all` of a section counts once although it appears in several of its parts."""
     alike: dict[tuple[Any, str], list[Any]] = {}
     for problem in problems:
         path = problem["loc"]
@@ -104,7 +104,7 @@ def _shares_all(cls: type[Config], path: tuple[Any, ...]) -> bool:
 def _sentence(cls: type[Config], problem: Any, where: str, above: str) -> str:
     place = ".".join(filter(None, [above, *map(str, problem["loc"])]))
     prefix = f"{where}: " if where else ""
-    if problem["type"] == "told":  # a sentence already
+    if problem["type"] == "sentence":  # a complete message
         return f"{prefix}{problem['msg']}"
     if problem["type"] == "extra_forbidden":
         section, known = _section(cls, problem["loc"][:-1])
@@ -123,7 +123,7 @@ def _sentence(cls: type[Config], problem: Any, where: str, above: str) -> str:
 
 
 def _default(cls: type[Config], path: tuple[Any, ...]) -> str:
-    """Of a setting that is a text; "" for what lies inside a list or a mapping."""
+    """The default of a text setting; "" for values inside a list or a mapping."""
     current: Any = cls
     for part in path:
         fields = getattr(current, "model_fields", {})
@@ -136,6 +136,6 @@ def _default(cls: type[Config], path: tuple[Any, ...]) -> str:
 def _section(cls: type[Config], path: tuple[Any, ...]) -> tuple[str, list[str]]:
     current: Any = cls
     for part in path:
-        # One of a list, or one of its own settings.
+        # An item of a list, or a setting of the section.
         current = get_args(current)[0] if isinstance(part, int) else current.model_fields[part].annotation
     return ".".join(map(str, path)), list(current.model_fields)

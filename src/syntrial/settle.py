@@ -1,4 +1,4 @@
-"""Verb: a study and what was turned for one run -> the study as it runs."""
+"""Verb: a study and the parameters of one run -> the study as it runs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def settle(
     images_per_class: int,
     epochs: str,
 ) -> dict[str, Any]:
-    """The whole study, every setting stated, as plain values.
+    """Returns the whole study, with every setting, as plain values.
 
     Args:
-        study: its other settings.
-        classes, side, arms, seeds, images_per_class: those of this run.
-        epochs: changes of the form NAME=NUMBER with spaces between them, such as "generators.simple.epochs=5".
+        study: all settings that are not parameters.
+        classes, side, arms, seeds, images_per_class: the parameters of this run.
+        epochs: settings of the form NAME=NUMBER, separated by spaces, such as "generators.simple.epochs=5".
 
     Raises:
-        ConfigError: one sentence: a setting that is misspelt, impossible or contradicts another.
+        ConfigError: a setting is misspelt, invalid or contradicts another.
     """
     turned = {"classes": classes, "side": side, "arms": arms, "seeds": seeds, "images_per_class": images_per_class}
     content = {**copy.deepcopy(study), **turned}

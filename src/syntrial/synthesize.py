@@ -1,4 +1,4 @@
-"""Verb: a trained generator -> an image set of its images, which carry the real images it has seen wherever they go."""
+"""Verb: a trained generator -> an image set of its images, with the lineage of the generator."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from syntrial.store import atomic
 from syntrial.training import machine
 from syntrial.training.batches import as_grey
 
-BATCH = 64  # images drawn at once; part of what makes the bits, so no setting
-CARRIED = (  # what the images report of their generator
+BATCH = 64  # images drawn at once; not a setting, because results depend on it
+CARRIED = (  # facts about the generator that about.json of the images repeats
     "name",
     "protocol",
     "kind",
@@ -32,13 +32,13 @@ CARRIED = (  # what the images report of their generator
 
 @torch.no_grad()
 def synthesize(generator: str | Path, out: str | Path, *, count: int) -> dict[str, float]:
-    """Draws `count` images of each class the generator knows.
+    """Draws `count` images of each class of the generator.
 
-    Which images are drawn depends on the generator and its seed alone: 200 images begin with the 100 of a smaller draw.
+    The images depend only on the generator and its seed: the first 100 of 200 images are those of a draw of 100.
 
     Raises:
         ConfigError: a count below 1.
-        DataError: the folder is no trained generator.
+        DataError: the folder is not a trained generator.
     """
     if count < 1:
         raise ConfigError(f"images_per_class is {count}; it must be 1 or more")

@@ -1,7 +1,7 @@
-"""Verb: a pooled image set and an arm -> trained classifiers (one a seed), their curves and predictions.
+"""Verb: a pooled image set and an arm -> trained classifiers (one per seed), their curves and predictions.
 
-Every arm has the same network and settings. As printed each arm passes its own images equally often; held out each arm
-takes as many optimiser steps as the arm `original`.
+Every arm has the same network and settings. As printed, every arm makes the same number of passes over its own images;
+held out, every arm makes as many optimiser steps as the arm `original`.
 
 Shapes: B batch, N images, K classes, S side.
 """
@@ -56,13 +56,13 @@ class Learner:
 
     network: nn.Module
     optimiser: Adam
-    running: Tensor  # (2,): images right and summed loss since the epoch began, on the device
+    running: Tensor  # (2,): correct predictions and summed loss since the epoch began, on the device
     curve: list[list[float]] = field(default_factory=list)  # rows of CURVE
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How far a classifier learns: `steps` updates of `batch` images, with a row of the curve after each `per_epoch`
+    """The length of a training: `steps` updates of `batch` images, with a row of the curve after every `per_epoch`
     steps.
     """
 
@@ -73,7 +73,7 @@ class Plan:
 
     @classmethod
     def of(cls, material: Material, config: ClassifierConfig) -> Plan:
-        """As printed an epoch is a pass over the arm's own images; held out, over those of the arm `original`."""
+        """As printed, an epoch is a pass over the arm's own images; held out, over those of the arm `original`."""
         images = len(material.train.rows) if material.protocol == "as_printed" else material.original_images
         batch = min(config.batch, images)
         per_epoch = math.ceil(images / batch)
@@ -87,18 +87,18 @@ class Plan:
 
 @dataclass(frozen=True)
 class Seat:
-    """One seed's place in the progress of all seeds together."""
+    """Reports one seed's steps as part of the progress of all seeds."""
 
     progress: Progress
     plan: Plan
     number: int
 
     def skip_to(self, step: int) -> None:
-        """What earlier seeds and an earlier try have done."""
+        """Sets the steps done by earlier seeds and by an earlier try."""
         self.progress.skip_to((self.number * self.plan.steps + step) * self.plan.batch)
 
     def update(self, step: int, **numbers: float) -> None:
-        """Steps of this seed that are done."""
+        """Sets the steps of this seed that are done."""
         self.progress.update((self.number * self.plan.steps + step) * self.plan.batch, **numbers)
 
 
@@ -111,29 +111,29 @@ def train_classifier(
     config: ClassifierConfig,
     augmentation: AugmentConfig,
 ) -> dict[str, float]:
-    """Trains one classifier a seed on the rows that make up `arm`, and lets each predict the parts that did not train.
+    """Trains one classifier per seed on the rows of `arm`, and predicts the images of all other parts with each.
 
     Writes predictions.csv, curves.csv, lineage.csv, about.json and, in classifiers/seed-N, each trained classifier.
 
     Args:
-        arm: a preset's name, or an arm that is written out, as syntrial.arms.recipe_of reads it.
-        augmentation: used by the arms with conventional augmentation only.
+        arm: a preset's name or a definition, as parsed by syntrial.arms.recipe_of.
+        augmentation: used only by arms with conventional augmentation.
 
     Returns:
-        The means over seeds of the training's own last figures: train_accuracy, train_loss, and the same while
-        learning, train_running_accuracy and train_running_loss.
+        Means over seeds of the last training figures: train_accuracy and train_loss of the finished classifier, and
+        train_running_accuracy and train_running_loss, averaged while it learned.
 
     Raises:
-        ConfigError: an unknown classifier; an arm that cannot be read, or wants more images than were drawn.
+        ConfigError: an unknown classifier; an arm that cannot be parsed, or needs more images than were drawn.
         DataError: images too small for the classifier.
-        LeakError: held out, something that is judged has trained.
-        DegenerateError: a part that is judged lacks a class.
+        LeakError: held out, an image to be evaluated was trained on.
+        DegenerateError: a part to be evaluated lacks a class.
         TrainingError: a loss that is not finite.
     """
     whole, device = ImageSet.open(images), machine.device()
     smallest = architecture_of(config.architecture).smallest
     if whole.side < smallest:
-        raise DataError(f"{images} has images of {whole.side} px; the classifier needs {smallest} at least")
+        raise DataError(f"{images} has images of {whole.side} px; the classifier needs at least {smallest} px")
     material = material_of(whole, arm, augmentation, device)
     _every_class_is_judged(material)
     plan = Plan.of(material, config)
@@ -155,12 +155,12 @@ def train_classifier(
         _write(draft, by_seed, material, about)
         atomic.write_json(draft / "about.json", {**about, "digest": _digest(draft)})
     for keep in keeps:
-        keep.clear(mirror=False)  # the mirror's outlive a failed upload of the output
+        keep.clear(mirror=False)  # the mirrored ones are kept, in case the upload of the output fails
     return _last_training(learners)
 
 
 def begin(classes: int, seed: int, config: ClassifierConfig, device: torch.device) -> Learner:
-    """A classifier before its first step; the same weights for a seed in every arm."""
+    """A classifier before its first step. A seed has the same weights in every arm."""
     machine.reseed(device, seed, "classifier weights")
     network = new_network(classes, config).to(device).to(memory_format=torch.channels_last)
     optimiser = Adam(network.parameters(), config.lr, weight_decay=config.weight_decay)
@@ -176,11 +176,11 @@ def learn(
     checkpoints: Checkpoints,
     seat: Seat,
 ) -> None:
-    """All steps from the last checkpoint on. The device is asked for numbers once an epoch."""
+    """Makes all steps from the last checkpoint on. Numbers leave the device once per epoch."""
     first = resume(learner, checkpoints)
     seat.skip_to(first)
     for step in range(first, plan.steps):
-        # A function of the step alone, so a resumed run repeats it.
+        # Randomness depends on the step alone, so a resumed run repeats it.
         machine.reseed(batches.device, seed, "classifier", step)
         learner.optimiser.lr = plan.rate(step)
         learner.running += update(learner, *batches(step), material.online)
@@ -196,7 +196,9 @@ def learn(
 
 
 def update(learner: Learner, images: Tensor, label: Tensor, augmentation: AugmentConfig | None) -> Tensor:
-    """One step on a batch of images (B, 1, S, S). Returns, on the device, how many were right and their summed loss."""
+    """Makes one step on images (B, 1, S, S). Returns, on the device, the number of correct predictions and the summed
+    loss.
+    """
     learner.network.train()
     if augmentation is not None:
         images = conventional(images, augmentation)
@@ -220,7 +222,7 @@ def state_of(learner: Learner) -> dict[str, Any]:
 
 
 def resume(learner: Learner, checkpoints: Checkpoints) -> int:
-    """Puts the newest checkpoint into `learner`; returns the step to go on from."""
+    """Loads the newest checkpoint into `learner`. Returns the next step."""
     found = checkpoints.latest()
     if found is None:
         return 0
@@ -331,7 +333,7 @@ def _every_class_is_judged(material: Material) -> None:
 
 
 def _last_training(learners: list[Learner]) -> dict[str, float]:
-    """Of each learner's last row; the mean over them."""
+    """The mean over learners of the last row of their curves."""
     names = {"accuracy": "train_accuracy", "loss": "train_loss"}
     names |= {name: name for name in ("running_accuracy", "running_loss")}
     return {

@@ -31,15 +31,15 @@ from syntrial.training.batches import Batches, as_grey
 from syntrial.training.checkpoint import Checkpoints, key_for
 from syntrial.training.seeds import seed_for
 
-LOGS = 25  # times the numbers are logged in one training; after each step where there are fewer
-PICTURES = 8  # times the same images are drawn; likewise
-FIXED = 64  # images whose diversity is read; the first SHOWN of them are kept as pictures
+LOGS = 25  # how often numbers are logged in one training; after each step if there are fewer steps
+PICTURES = 8  # how often the fixed images are drawn; likewise
+FIXED = 64  # images whose diversity is measured; the first SHOWN of them are kept as pictures
 SHOWN = 8
 BEFORE, AFTER = ("step", "images_shown"), ("diversity",)  # the columns of a curve around a family's readings
 
 
 class _UnsoundError(TrainingError):
-    """What has been learnt is not worth keeping."""
+    """The generator has collapsed, so its current state is not saved."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Training:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Of the curve."""
+        """The columns of the curve."""
         return (*BEFORE, *self.learner.readings, *AFTER)
 
     def state(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class Training:
         return {**vars(self), "learner": self.learner.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
+        """Loads a result of `state`."""
         self.learner.load_state(state["learner"])
         self.curve, self.pictures = state["curve"], state["pictures"]
 
@@ -68,21 +68,21 @@ class Training:
 def train_generator(
     images: str | Path, out: str | Path, *, kind: str, label: str, config: GeneratorConfig, start: str | Path = ""
 ) -> dict[str, float]:
-    """Trains a generator on the rows of `images` that train and have the label `label` ("*": all classes, one
-    conditional generator).
+    """Trains a generator on the training images of `images` with the label `label` ("*": all classes, one conditional
+    generator).
 
     Args:
-        kind: the generator's name in the study; with the label, the name of what is trained here.
-        start: the trained generator that is continued, where the setting `start` names one.
+        kind: the generator's name in the study; the trained generator is named after it and the label.
+        start: the trained generator to continue, if the setting `start` names one.
 
     Returns:
         The last numbers logged, and how many images were shown.
 
     Raises:
-        ConfigError: a start that is missing, not wanted, or unlike what is trained here; an unknown class.
-        DataError: too few images, or of a side that no generator draws; a start that is not a whole generator.
-        TrainingError: numbers that are not finite, or a collapsed generator; the last good checkpoint, if there is one
-            by then, is kept.
+        ConfigError: `start` is missing, not allowed, or does not match the settings; an unknown class.
+        DataError: too few images, or images of a side that no generator draws; `start` is not a complete generator.
+        TrainingError: numbers that are not finite, or a collapsed generator; the last good checkpoint, if there is
+            one, is kept.
     """
     task = Task.of(ImageSet.open(images), kind, label, config, start)
     device = machine.device()
@@ -103,13 +103,13 @@ def train_generator(
             _write_curve(draft / "curves.csv", training)
             _sheet(training.pictures).save(draft / "samples.png")
             TrainedGenerator.write(draft, about, training.learner.parts(), {task.name: task.ancestors})
-        checkpoints.clear(mirror=False)  # the mirror's outlive a failed upload of the output
+        checkpoints.clear(mirror=False)  # the mirrored ones are kept, in case the upload of the output fails
     return {**final, "images_shown": float(shown)}
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one generator learns from: the rows of an image set, and the generator it continues, if any."""
+    """What one generator is trained on: rows of an image set, and the generator it continues, if any."""
 
     images: ImageSet
     positions: list[int]
@@ -120,7 +120,7 @@ class Task:
 
     @classmethod
     def of(cls, images: ImageSet, kind: str, label: str, config: GeneratorConfig, start: str | Path) -> Task:
-        """Raises ConfigError where label, settings and start do not fit together; DataError for too few images, or of a
+        """Raises ConfigError if label, settings and start do not match; DataError for too few images, or images of a
         side that no generator draws.
         """
         _drawable(images)
@@ -128,32 +128,32 @@ class Task:
 
     @property
     def name(self) -> str:
-        """The generator's."""
+        """The generator's name."""
         return f"{self.kind}/{self.label}"
 
     @property
     def classes(self) -> int:
-        """Classes that the generator tells apart; 0 where it knows one only."""
+        """Number of classes of a conditional generator; 0 for an unconditional one."""
         return len(self.images.classes) if self.label == ALL else 0
 
     @property
     def protocol(self) -> str:
-        """Under which the images were divided; "" where they were not."""
+        """The protocol by which the images were divided; "" if they were not."""
         return str(self.images.about.get("division", {}).get("protocol", ""))
 
     @property
     def ancestors(self) -> set[tuple[str, str]]:
-        """(sha256, group) of every real image the generator will have seen, those of its start included."""
+        """(sha256, group) of every real image that the generator is trained on, those of its start included."""
         return self.images.ancestors(self.positions) | (self.source.ancestors if self.source else set())
 
     def key(self, device: torch.device) -> str:
-        """Of its checkpoints: equal for equal work only."""
+        """The key of its checkpoints, which is equal only for equal work."""
         start, place = self.source.digest if self.source else "", machine.kind(device)
         images = [self.images.digest, self.images.classes]  # the order of the classes numbers the labels
         return key_for(images, self.name, self.config.model_dump(), start, code_digest("train_generator"), place)
 
     def batches(self, device: torch.device) -> Batches:
-        """The images it learns from, in an order that is its own."""
+        """The training images, in an order that depends on the generator's name and seed."""
         positions = np.asarray(self.positions)
         return Batches(
             lambda chosen: self.images.pixels(positions[chosen]),
@@ -165,7 +165,7 @@ class Task:
         )
 
     def about(self, device: torch.device) -> dict[str, Any]:
-        """What a reader should know of the generator, as far as it is known beforehand."""
+        """The description of the generator, as far as it is known before training."""
         parents = [self.images.about, *([self.source.about] if self.source else [])]
         return {
             "verb": "train_generator",
@@ -191,13 +191,13 @@ def begin(
     device: torch.device,
     source: TrainedGenerator | None = None,
 ) -> Learner:
-    """What learns, before the first step: fresh, or continuing `source`.
+    """A learner before its first step, with random weights or continuing `source`.
 
     Args:
-        name: the generator's; what is random depends on it and on the seed.
+        name: the generator's name; random numbers depend on it and on the seed.
 
     Raises:
-        ConfigError: `source` does not fit.
+        ConfigError: `source` does not match.
     """
     machine.reseed(device, config.seed, name, "weights")
     if source is not None:
@@ -214,19 +214,19 @@ def learn(
     checkpoints: Checkpoints,
     progress: Progress,
 ) -> None:
-    """All steps from the last checkpoint on. Numbers leave the device LOGS times, never in between.
+    """Makes all steps from the last checkpoint on. Numbers leave the device only when they are logged, LOGS times.
 
-    Kept is a good state whenever a checkpoint is due, and once early and at half-time, so that a short training has
-    one too.
+    A good state is saved whenever a checkpoint is due, and also once early and once at half-time, so that a short
+    training has a checkpoint too.
     """
     learner, rounds = training.learner, config.batches_per_step
-    images = rounds * batches.batch  # that a step shows
+    images = rounds * batches.batch  # shown per step
     fixed = Fixed(learner, batches, config.seed, name)
     first = _resume(training, checkpoints)
     progress.skip_to(first * images)
     with _reporting_what_is_kept(checkpoints):
         for step in range(first, steps):
-            # A function of the step alone, so a resumed run repeats it.
+            # Randomness depends on the step alone, so a resumed run repeats it.
             machine.reseed(batches.device, config.seed, name, step)
             numbers = learner.step([batches(step * rounds + k) for k in range(rounds)], step * images)
             done = step + 1
@@ -242,7 +242,9 @@ def learn(
             doubtful = bool(training.curve) and is_alike(training.curve[-1], config, steps)
             once = done == -(-steps // LOGS) or done == steps // 2
             if done == steps or (not doubtful and (once or checkpoints.due(done))):
-                refuse_not_finite([done, done * images, *learner.read(numbers)], training, name)  # what is kept is good
+                refuse_not_finite(
+                    [done, done * images, *learner.read(numbers)], training, name
+                )  # only a good state is saved
                 checkpoints.save(done, training.state(), final=done == steps)
 
 
@@ -260,13 +262,13 @@ def is_due(done: int, steps: int, times: int) -> bool:
     """True on `times` evenly spaced steps of `steps`, the last one included; on each step where there are fewer.
 
     Args:
-        done: steps that have been made.
+        done: steps made so far.
     """
     return done * times // steps > (done - 1) * times // steps
 
 
 class Fixed:
-    """The same images of a generator at every moment of its training, so that they can be compared."""
+    """Draws the same images at different times of a generator's training, for comparison."""
 
     def __init__(self, learner: Learner, batches: Batches, seed: int, name: str) -> None:
         self.learner, self.seed, self.name = learner, seed, name
@@ -279,28 +281,28 @@ class Fixed:
         return self.learner.draw(self.label_N)
 
     def diversity(self) -> float:
-        """Of what is drawn, as a multiple of that of real images."""
+        """Diversity of the drawn images, as a multiple of that of real images."""
         return diversity(self.drawn()) / self.reals
 
 
 def diversity(images_N1SS: Tensor) -> float:
-    """How much images differ from one another: root of the mean variance over images of their 8 x 8 thumbnails. 0:
-    all alike.
+    """How much images differ from one another: root of the mean variance over images of their 8 x 8 thumbnails. 0 means
+    that all are equal.
     """
     thumbnails = torch.nn.functional.adaptive_avg_pool2d(images_N1SS.float(), 8)
     return float(thumbnails.var(dim=0, correction=0).mean().sqrt())
 
 
 def charts(learner: Learner) -> dict[str, tuple[str, ...]]:
-    """Title -> columns of the curve that a person should see together."""
+    """Title -> columns of the curve to plot in one chart."""
     return {**learner.charts, "How much drawn images differ, as a multiple of real ones": AFTER}
 
 
 def refuse_collapsed(row: list[float], training: Training, config: GeneratorConfig, steps: int, name: str) -> None:
-    """Raises TrainingError when images have been nearly alike for three readings past half-time.
+    """Raises TrainingError if images have been nearly alike in three consecutive readings past half-time.
 
     Args:
-        row: the newest; the curve of `training` has those before it.
+        row: the newest row of the curve; `training` has those before it.
     """
     newest = [*training.curve[-2:], row]
     if len(newest) == 3 and all(is_alike(past, config, steps) for past in newest):
@@ -311,12 +313,14 @@ def refuse_collapsed(row: list[float], training: Training, config: GeneratorConf
 
 
 def is_alike(row: list[float], config: GeneratorConfig, steps: int) -> bool:
-    """Whether images are nearly alike past half-time; a generator begins by drawing nearly one picture."""
+    """Whether images are nearly alike past half-time. Earlier this is normal: an untrained generator draws nearly equal
+    images.
+    """
     return row[0] > steps / 2 and row[-1] < config.collapse_below
 
 
 def refuse_not_finite(row: list[float], training: Training, name: str) -> None:
-    """Raises TrainingError with the first column of a row of the curve, or of its beginning, that is not finite."""
+    """Raises TrainingError that names the first column with a value that is not finite; the row may be incomplete."""
     for column, value in zip(training.columns, row, strict=False):
         if not math.isfinite(value):
             raise _UnsoundError(
@@ -325,7 +329,7 @@ def refuse_not_finite(row: list[float], training: Training, name: str) -> None:
 
 
 def _resume(training: Training, checkpoints: Checkpoints) -> int:
-    """Puts the newest checkpoint into `training`; returns the step to go on from."""
+    """Loads the newest checkpoint into `training`. Returns the next step."""
     found = checkpoints.latest()
     if found is None:
         return 0
@@ -337,8 +341,8 @@ def _resume(training: Training, checkpoints: Checkpoints) -> int:
 def _drawable(images: ImageSet) -> None:
     if images.side not in SIDES:
         raise DataError(
-            f"{images.folder} has images of {images.side} px; generators draw {', '.join(map(str, SIDES))} px, and the "
-            "verb ingest makes such images"
+            f"{images.folder} has images of {images.side} px; generators draw {', '.join(map(str, SIDES))} px; "
+            "ingest them at one of these"
         )
 
 
@@ -361,7 +365,7 @@ def _start(name: str, config: GeneratorConfig, start: str | Path) -> TrainedGene
     if config.start and not start:
         raise ConfigError(f"generator {name} continues {config.start}, so it needs a trained generator to start from")
     if start and not config.start:
-        raise ConfigError(f"generator {name} starts from nothing, since its setting start is empty; {start} is given")
+        raise ConfigError(f"generator {name} continues no other, since its setting start is empty; {start} is given")
     return TrainedGenerator.open(start) if start else None
 
 
@@ -373,5 +377,5 @@ def _write_curve(path: Path, training: Training) -> None:
 
 
 def _sheet(pictures: list[Tensor]) -> Image.Image:
-    """One line of the same SHOWN images for each moment, the earliest on top."""
+    """A picture of the fixed images: one row per time, the earliest on top."""
     return Image.fromarray(np.concatenate([np.concatenate(list(line.numpy()), axis=1) for line in pictures]))

@@ -66,7 +66,7 @@ def test_a_setting_of_another_architecture_is_refused_by_name(stub):
 def test_images_smaller_than_an_architecture_reads_are_refused(stub, tmp_path):
     CLASSIFIERS["stub"] = Architecture(StubConfig, f"{__name__}:Stub", smallest=64)
     images = pooled_set(tmp_path / "pool", "held_out")
-    with pytest.raises(DataError, match="images of 32 px; the classifier needs 64 at least"):
+    with pytest.raises(DataError, match="images of 32 px; the classifier needs at least 64 px"):
         train_classifier(images, tmp_path / "out", arm="original", seeds=[0], config=stub, augmentation=AugmentConfig())
 
 

@@ -7,7 +7,7 @@ from kubeflow_runs import Person
 
 @pytest.fixture(scope="session", autouse=True)
 def cluster():
-    """Names what is missing where there is none."""
+    """The cluster; without one, tests are skipped with the names of the missing variables."""
     if missing := lab.missing():
         pytest.skip(f'NOT RUN, for want of a cluster: {", ".join(missing)}; eval "$(../shared/cluster/up)" starts one')
     with pytest.MonkeyPatch.context() as patch:
@@ -17,7 +17,7 @@ def cluster():
 
 @pytest.fixture(scope="session")
 def images(cluster):
-    """Of all stages, where pods find them."""
+    """The images of all stages, in the cluster's registry."""
     lab.build_images()
     return lab.REGISTRY
 

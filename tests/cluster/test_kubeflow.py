@@ -78,7 +78,7 @@ def test_the_smoke_study_succeeds_and_ends_in_the_table_that_it_has_on_this_mach
 
 def test_its_pods_are_as_many_as_were_announced(kubeflow, smoke):
     said = kubeflow.pipelines("submit", *STUDY, *FRESH, *kubeflow.here, "--dry-run").stdout
-    assert len(smoke.pods) == int(re.search(r"boxes to watch in (\d+) pods", said)[1])
+    assert len(smoke.pods) == int(re.search(r"boxes in (\d+) pods", said)[1])
 
 
 def test_they_run_under_our_account_which_lacks_no_right(kubeflow, smoke):

@@ -1,4 +1,4 @@
-"""Runs that several tests look at; each happens once a session."""
+"""Runs that several tests inspect; each is made once per session."""
 
 import argparse
 import os
@@ -33,25 +33,25 @@ def xrays(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
-    """The whole smoke study on the sample that ships."""
+    """The whole smoke study on the sample data of the repository."""
     return local_runs.run(tmp_path_factory.mktemp("smoke"))
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory, xrays):
-    """The fewest boxes there are: no generators, no resize check."""
+    """A run with the fewest boxes: no generators, no resize check."""
     return local_runs.run(tmp_path_factory.mktemp("tiny"), "--data", xrays, *TINY)
 
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory, xrays):
-    """One kind of generator, two arms."""
+    """A run with one kind of generator and two arms."""
     return local_runs.run(tmp_path_factory.mktemp("small"), "--data", xrays, *SMALL)
 
 
 @pytest.fixture
 def again(tmp_path):
-    """A copy of a run's folder of runs, with its cache: what another command finds."""
+    """A function that copies a run's folder of runs, with its cache, for another command."""
 
     def copied(run):
         return shutil.copytree(run.folder.parents[1], tmp_path / "runs", symlinks=True)
@@ -70,7 +70,7 @@ def objects():
 
 @pytest.fixture
 def kubeflow(objects, monkeypatch):
-    """A Kubeflow with nothing in it, and the environment of a person who uses it from a checkout."""
+    """An empty Kubeflow, and the environment of a user in a checkout."""
     for name in [name for name in os.environ if name.startswith(("KFP_", "KF_", "SYNTRIAL_DATA"))]:
         monkeypatch.delenv(name)
     place = {"MINIO_ENDPOINT": objects, "MINIO_ACCESS_KEY": "somebody", "MINIO_SECRET_KEY": SECRET}
@@ -83,7 +83,7 @@ def kubeflow(objects, monkeypatch):
 
 @pytest.fixture(scope="session")
 def tiny_study(tmp_path_factory):
-    """The fewest boxes there are, compiled for a cluster."""
+    """A study with the fewest boxes, compiled for a cluster."""
     study, place = load_study(SMOKE, TINY[1::2]), load_place(ROOT / "k8s" / "place.yaml", 0)
     uris = {"data": "minio://syntrial/xrays", "faces": "", "external": ""}
     return Prepared(study, place, compiled(study, place, uris, tmp_path_factory.mktemp("package")))
@@ -91,7 +91,7 @@ def tiny_study(tmp_path_factory):
 
 @pytest.fixture
 def begin(kubeflow, tiny_study):
-    """Begins a run of the tiny study, as `submit` does; it goes on when somebody looks at it."""
+    """Begins a run of the tiny study, as `submit` does; each request for its state advances it."""
 
     def begun():
         run = submit.begin(client.connect(argparse.Namespace(**NOBODY)), tiny_study, "tiny")

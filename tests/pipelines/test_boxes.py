@@ -9,13 +9,13 @@ from local_runs import ROOT
 
 from components._base import box_digest, modules_of
 from pipelines import boxes as declared
-from syntrial.identity import PACKAGE, is_telling, reached, sources
+from syntrial.identity import PACKAGE, is_neutral, reached, sources
 
 BOXES = sorted(path.stem for path in (ROOT / "components").glob("[a-z]*.py"))
 SILENT = {"digest", "settle"}  # they have no numbers
 LINES = 8  # of a body, at most
 NAMES = [".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in sorted(PACKAGE.rglob("*.py"))]
-TELLING_MODULES = [name for name in (name.removesuffix(".__init__") for name in NAMES) if is_telling(name)]
+NEUTRAL_MODULES = [name for name in (name.removesuffix(".__init__") for name in NAMES) if is_neutral(name)]
 
 
 def test_every_component_is_declared_and_nothing_else_is():
@@ -89,7 +89,7 @@ def test_a_change_of_what_computes_moves_every_box_that_imports_it(package):
             assert box in moved(package, module, "\nchanged = True\n"), (box, module)
 
 
-@pytest.mark.parametrize("module", TELLING_MODULES)
+@pytest.mark.parametrize("module", NEUTRAL_MODULES)
 def test_a_change_of_what_only_reports_or_transports_moves_no_box(module, package):
     assert moved(package, module, "\nchanged = True\n") == set()
 

@@ -11,9 +11,9 @@ import pytest
 from local_runs import ROOT, TINY
 from reading.test_layouts import COVID19_NEW, COVID19_OLD, KERMANY, NIH, NIH_TEXTS
 
-from pipelines.counts import counted
+from pipelines.counts import count_images
 from pipelines.flags import add_study, locations_of
-from pipelines.graph import BESIDE
+from pipelines.graph import ANY_LAYOUT
 from syntrial.config import load_study
 from syntrial.ingest import ingest
 from syntrial.reading.layouts import FACES
@@ -74,10 +74,10 @@ def begun(words, tmp_path):
 def test_what_the_documentation_says_finds_every_image_and_face(words, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     study, locations = begun(words, tmp_path)
-    counts = counted(study, locations)
+    counts = count_images(study, locations)
     assert counts.faces == 5 and min(counts.classes[label] for label in study.classes) > 0
-    beside = study.ingest.model_copy(update=BESIDE)
-    for name, classes, config in (("data", study.classes, study.ingest), ("faces", [FACES], beside)):
+    any_layout = study.ingest.model_copy(update=ANY_LAYOUT)
+    for name, classes, config in (("data", study.classes, study.ingest), ("faces", [FACES], any_layout)):
         data = str(locations[name])
         numbers = ingest(data, tmp_path / f"{name} set", side=32, classes=classes, config=config, name=name)
         assert numbers["used"] == (counts.total if name == "data" else counts.faces)
@@ -88,7 +88,7 @@ def test_a_layout_said_outright_is_that_of_the_images_alone(tmp_path):
     study, locations = begun(words, tmp_path)
     elsewhere = fake(["normal/a.png", "viral/b.png", "viral/c.png"], tmp_path / "elsewhere")
     locations["external"] = Location.of(elsewhere)
-    counts = counted(study, locations)
+    counts = count_images(study, locations)
     assert (counts.classes, counts.faces, counts.external) == ({"normal": 4, "viral": 2}, 5, 3)
 
 

@@ -418,7 +418,7 @@ def test_a_short_outage_of_the_mirror_costs_no_checkpoint(tmp_path, mirror, way,
 def test_without_the_mirror_work_does_not_begin_anew_unless_there_is_a_local_checkpoint(tmp_path, mirror, way):
     keep = Checkpoints("work", tmp_path, mirror)
     way.stop()
-    with pytest.raises(StorageError, match=r"to begin anew would repeat its work: .* does not answer"):
+    with pytest.raises(StorageError, match=r"starting without it would repeat its work: .* does not answer"):
         keep.latest()
     Checkpoints("work", tmp_path).save(1, state_at(1))
     assert is_of(keep.latest(), 1)
@@ -433,7 +433,7 @@ def test_a_full_disk_ends_in_a_sentence_and_leaves_the_last_checkpoint_whole(tmp
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))  # the system then stops a write as a full disk does
     try:
-        with pytest.raises(TrainingError, match=r"no room for the checkpoint of step 2: it needs 4,\d{3},\d{3} bytes"):
+        with pytest.raises(TrainingError, match=r"no space for the checkpoint of step 2: it needs 4,\d{3},\d{3} bytes"):
             keep.save(2, state_at(2, 1_000_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -449,7 +449,7 @@ def test_a_file_system_without_room_ends_in_a_sentence(tmp_path):
     try:
         keep = Checkpoints("work", tmp_path)
         keep.save(1, state_at(1))
-        with pytest.raises(TrainingError, match=f"{tmp_path}.* has no room"):
+        with pytest.raises(TrainingError, match=f"{tmp_path}.* has no space"):
             keep.save(2, state_at(2, 1_000_000))
         assert is_of(keep.latest(), 1)
     finally:

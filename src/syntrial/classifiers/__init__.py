@@ -1,1 +1,1 @@
-"""Classifiers: the networks, what an arm trains on, and a trained classifier on disk."""
+"""Classifiers: networks, the training material of an arm, and trained classifiers on disk."""

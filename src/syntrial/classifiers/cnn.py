@@ -6,15 +6,15 @@ from torch import Tensor, nn
 
 from syntrial.classifiers.settings import CnnConfig
 
-BLOCKS = 4  # the side is halved as often, so it needs 16 px
+BLOCKS = 4  # each halves the side, so an image needs at least 16 px
 
 
 class Cnn(nn.Module):
-    """Four blocks of convolution, batch norm, ReLU and pooling, then the mean over the picture: (N, 1, S, S) -> (N, K)
+    """Four blocks of convolution, batch norm, ReLU and pooling, then global average pooling: (N, 1, S, S) -> (N, K)
     logits.
 
-    The mean over the picture instead of a flattened one lets the same network read any side, which the resize check
-    needs, and keeps it small enough for a few hundred images.
+    With global average pooling the network accepts any side, as the resize check needs, and is small enough for a few
+    hundred images.
     """
 
     def __init__(self, classes: int, config: CnnConfig) -> None:

@@ -1,4 +1,4 @@
-"""A trained classifier for other tools: its weights, what is needed to rebuild it, and ONNX where that is installed."""
+"""Exports a trained classifier for other tools: weights, a description to rebuild it, and ONNX if that is installed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from syntrial.progress import Progress
 from syntrial.store import atomic
 
 ONNX = "classifier.onnx"
-ONNX_NEEDS = ("onnx", "onnxscript")  # packages of torch.onnx.export
+ONNX_NEEDS = ("onnx", "onnxscript")  # packages that torch.onnx.export needs
 KEPT = ("architecture", "settings", "classes", "side", "preprocessing", "protocol", "arm", "seed")
 
 
 class FromPixels(nn.Module):
-    """The network with what comes before and after it: uint8 grey (N, S, S) -> probabilities (N, K)."""
+    """The network with preprocessing and softmax: uint8 grey (N, S, S) -> probabilities (N, K)."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -32,14 +32,14 @@ class FromPixels(nn.Module):
 
 
 def export_classifier(classifier: str | Path, out: str | Path) -> dict[str, float]:
-    """Writes weights.safetensors and about.json to the folder `out`, and classifier.onnx where onnx and onnxscript are
+    """Writes weights.safetensors and about.json to the folder `out`, and classifier.onnx if onnx and onnxscript are
     installed.
 
     Returns:
         The number of parameters, and whether there is an ONNX file (0 or 1).
 
     Raises:
-        DataError: `classifier` is no trained classifier.
+        DataError: `classifier` is not a trained classifier.
     """
     trained = TrainedClassifier.open(classifier)
     network = trained.network()
@@ -55,12 +55,12 @@ def export_classifier(classifier: str | Path, out: str | Path) -> dict[str, floa
 
 
 def has_onnx() -> bool:
-    """Whether torch can write ONNX here."""
+    """Whether the packages for ONNX export are installed."""
     return all(importlib.util.find_spec(name) for name in ONNX_NEEDS)
 
 
 def write_onnx(network: nn.Module, side: int, path: Path) -> None:
-    """Input "images": uint8 (N, side, side), any N; output "probabilities": float32 (N, K)."""
+    """Writes ONNX with input "images", uint8 (N, side, side), any N, and output "probabilities", float32 (N, K)."""
     torch.onnx.export(
         FromPixels(network).eval(),
         (torch.zeros(2, side, side, dtype=torch.uint8),),

@@ -1,4 +1,4 @@
-"""An arm's material: which rows of the pooled set train, in which form, and which judge. An arm is a choice of rows.
+"""The material of an arm: which rows of the pooled set are trained on, in which form, and which are evaluated.
 
 Shapes: N images, S side.
 """
@@ -25,60 +25,60 @@ from syntrial.training.machine import reseed
 from syntrial.training.seeds import seed_for, uniform_for
 
 PARTS = ("val", "test", "external")
-CHUNK = 256  # images augmented at once; part of what makes the bits, so no setting
+CHUNK = 256  # images augmented at once; not a setting, because results depend on it
 
 
 @dataclass(frozen=True)
 class Part:
-    """Images (read by position among them) with their class indices and the rows they are."""
+    """Images with their class indices and rows. Images are read by their position in the part."""
 
     read: Callable[[NDArray[np.int64]], NDArray[np.uint8]]
     label_N: NDArray[np.int64]
     rows: list[Row]
 
     def chunks(self, length: int) -> Iterator[NDArray[np.uint8]]:
-        """All images in order, at most `length` at a time."""
+        """All images in order, in chunks of at most `length`."""
         for start in range(0, len(self.rows), length):
             yield self.read(np.arange(start, min(start + length, len(self.rows))))
 
 
 @dataclass(frozen=True)
 class Material:
-    """What one arm trains and is judged on."""
+    """The images that one arm is trained and evaluated on."""
 
     arm: str  # its name
     protocol: str
-    digest: str  # of all of it
+    digest: str  # of the whole material
     side: int
     classes: list[str]
     train: Part
-    judged: dict[str, Part]  # of PARTS, those that have images
-    online: AugmentConfig | None  # fresh changes for every batch
-    original_images: int  # that the arm `original` trains on
+    judged: dict[str, Part]  # the other PARTS that have images, by name
+    online: AugmentConfig | None  # augmentation of every batch
+    original_images: int  # number of training images of the arm `original`
     validation: dict[str, int]
     ancestors: set[tuple[str, str]]  # (sha256, group) of the real images it trains on, those of its generators included
     recipe: Recipe = PRESETS[REFERENCE]
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Images by part and source."""
+        """Number of images by part and source."""
         parts = {"train": self.train, **self.judged}
         return {name: dict(sorted(Counter(row.source for row in part.rows).items())) for name, part in parts.items()}
 
 
 def material_of(whole: ImageSet, arm: str, augmentation: AugmentConfig, device: torch.device) -> Material:
-    """The rows of the pooled (or divided) set that make up an arm, given as syntrial.arms.recipe_of reads it.
+    """The material of an arm, chosen from a pooled (or divided) set. The arm is as parsed by syntrial.arms.recipe_of.
 
     Raises:
-        ConfigError: an arm that cannot be read, or a dose of none or of more images than were drawn.
-        DataError: the set is not divided, or has no images of the generators the arm needs.
-        LeakError: something that is judged has trained; as printed this holds for the external images only, because
-            judging on what trained is what that protocol does.
+        ConfigError: an arm that cannot be parsed, or a dose that means no images or more images than were drawn.
+        DataError: the set is not divided, or has no images of a generator that the arm needs.
+        LeakError: an image to be evaluated was trained on. As printed only external images are checked, because that
+            protocol evaluates on training images.
     """
     name, recipe = recipe_of(arm)
     protocol = whole.about.get("division", {}).get("protocol")
     if protocol is None:
-        raise DataError(f"{whole.folder} is not divided into parts; the verbs split and pool do that")
+        raise DataError(f"{whole.folder} is not divided into parts; use the verbs split and pool")
     used = _rows_of(whole, name, recipe, protocol, augmentation.copies)
     positions = {part: [i for i, split in used if split == part] for part in ("train", *PARTS)}
     refuse_leaks(
@@ -89,7 +89,7 @@ def material_of(whole: ImageSet, arm: str, augmentation: AugmentConfig, device: 
     parts = {part: _part(whole, chosen) for part, chosen in positions.items() if chosen or part in ("train", "val")}
     if recipe.augment == "instead":
         parts["train"] = _augmented(parts["train"], augmentation, "train", device)
-        if protocol == "as_printed":  # the paper's D2 is augmented as a whole, and then validated on a share of itself
+        if protocol == "as_printed":  # the paper's D2 is augmented as a whole, and a share of the result validates
             parts["val"] = _augmented(parts["val"], augmentation, "val", device)
     return Material(
         arm=name,
@@ -115,7 +115,7 @@ def _digest(whole: ImageSet, recipe: Recipe, protocol: str, augmentation: Augmen
 
 
 def _rows_of(whole: ImageSet, name: str, recipe: Recipe, protocol: str, copies: int) -> list[tuple[int, str]]:
-    """(position, part) of each row an arm uses; a row may be used several times."""
+    """(position, part) of each row that an arm uses; a row may be used several times."""
     idle = ("", "train") if recipe.use == "alone" else ("",)  # the parts whose real images the arm leaves out
     used = [(i, row.split) for i, row in enumerate(whole.rows) if row.source == REAL and row.split not in idle]
     if recipe.augment == "instead":
@@ -128,8 +128,8 @@ def _rows_of(whole: ImageSet, name: str, recipe: Recipe, protocol: str, copies: 
 
 
 def _drawn(whole: ImageSet, name: str, recipe: Recipe, protocol: str) -> list[tuple[int, str]]:
-    """The images of a generator, in the order of the set; with a dose the first ones of each class, so that a smaller
-    dose is a part of a larger one.
+    """The images of a generator, in the order of the set. With a dose, only the first images of each class, so that a
+    smaller dose is a subset of a larger one.
     """
     drawn = [(i, row.split) for i, row in enumerate(whole.rows) if row.source.startswith(f"{recipe.generator}/")]
     if not drawn:
@@ -142,7 +142,7 @@ def _drawn(whole: ImageSet, name: str, recipe: Recipe, protocol: str) -> list[tu
         if wanted > found[label]:
             raise ConfigError(
                 f"arm {name} wants {wanted} {recipe.generator} images of {label} (dose {recipe.dose:g}), and "
-                f"{found[label]} were drawn; raise images_per_class to {wanted} at least, or lower the dose"
+                f"{found[label]} were drawn; raise images_per_class to at least {wanted}, or lower the dose"
             )
     chosen = []
     for i, split in drawn:
@@ -153,8 +153,8 @@ def _drawn(whole: ImageSet, name: str, recipe: Recipe, protocol: str) -> list[tu
 
 
 def _dosed(whole: ImageSet, name: str, dose: float, label: str, protocol: str) -> int:
-    """How many images of a class are `dose` times the real ones that learning may use (as printed a share of both
-    validates).
+    """Number of images in `dose` times the real images of a class that may be trained on. As printed these include
+    validation images, because a share of the added images validates too.
     """
     real = len(_learning(whole, label, protocol))
     if not round(dose * real):
@@ -168,8 +168,8 @@ def _learning(whole: ImageSet, label: str, protocol: str) -> list[int]:
 
 
 def _further_copies(whole: ImageSet, protocol: str, copies: int) -> list[tuple[int, str]]:
-    """What makes `copies` of each image, all in all; as printed a random share of them validates, whatever the image
-    itself does.
+    """Replaces each row by `copies` copies. As printed a random share of the copies validates, whatever the part of the
+    image itself.
     """
     copied, validating = _copied(whole, protocol)
     return [
@@ -181,17 +181,17 @@ def _further_copies(whole: ImageSet, protocol: str, copies: int) -> list[tuple[i
 
 
 def _copied(whole: ImageSet, protocol: str) -> tuple[tuple[str, ...], float]:
-    """The parts whose images may be copied, and the share of the copies that validates."""
+    """The parts whose images may be copied, and the share of the copies used for validation."""
     validating = whole.about["config"].get("val_share", 0.0) if protocol == "as_printed" else 0.0
     return (("train", "val") if validating else ("train",)), validating
 
 
 def _duplicates(whole: ImageSet, name: str, recipe: Recipe, protocol: str) -> list[tuple[int, str]]:
-    """Copies of real images, class by class: as many as the dose says; without one as many as one kind of generator
-    added (without generators: a copy of each).
+    """Copies of real images, class by class: as many as the dose requires; without a dose, as many as one generator
+    adds (without generators: one copy of each).
 
-    Held out only training images are copied, for training. As printed any image is, and a random share of the copies
-    validates, just as generated images do under that protocol.
+    Held out, only training images are copied, for training. As printed, any image may be copied, and a random share of
+    the copies validates, like generated images under that protocol.
     """
     _, validating = _copied(whole, protocol)
     used: list[tuple[int, str]] = []
@@ -206,7 +206,7 @@ def _duplicates(whole: ImageSet, name: str, recipe: Recipe, protocol: str) -> li
 
 
 def _laps(whole: ImageSet, positions: list[int]) -> Iterator[int]:
-    """The positions without end: each once, in an order of its own for each lap, before any comes again."""
+    """An endless sequence of the positions: shuffled passes, each with an order of its own."""
     for lap in itertools.count():
         yield from (i for _, i in sorted((seed_for("duplicates", lap, whole.rows[i].sha256), i) for i in positions))
 
@@ -218,7 +218,7 @@ def _part(whole: ImageSet, positions: list[int]) -> Part:
 
 
 def _augmented(part: Part, augmentation: AugmentConfig, name: str, device: torch.device) -> Part:
-    """A changed copy in place of each image, made once."""
+    """A part with each image replaced by an augmented copy, computed once."""
     copies = []
     for number, images in enumerate(part.chunks(CHUNK)):
         reseed(device, "augmented", name, 0, number)  # with the 0 that published figures were drawn with
@@ -231,8 +231,8 @@ def _augmented(part: Part, augmentation: AugmentConfig, name: str, device: torch
 
 
 def _validation(whole: ImageSet, used: list[tuple[int, str]]) -> dict[str, int]:
-    """What the validation part holds: images, how many are synthetic, and how many real ones the arm has trained on
-    in some way.
+    """Counts of the validation part: images, synthetic images, and real images that the arm was trained on, directly or
+    through a generator.
     """
     validating = [whole.rows[i] for i, split in used if split == "val"]
     generators = {whole.rows[i].source for i, _ in used} - {REAL}
@@ -251,5 +251,5 @@ def _validation(whole: ImageSet, used: list[tuple[int, str]]) -> dict[str, int]:
 
 
 def describe(material: Material) -> dict[str, Any]:
-    """What a reader should know of it, JSON-ready."""
+    """The description of a material, as JSON values."""
     return {"counts": material.counts, "validation": material.validation, "train_images": len(material.train.rows)}

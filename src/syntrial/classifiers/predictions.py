@@ -1,4 +1,4 @@
-"""Predictions on disk: a row for each classifier and image, read by syntrial.reporting.outcomes."""
+"""Predictions on disk: one row per classifier and image, read by syntrial.reporting.outcomes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ FACTS = ("seed", "split", "sha256", "group", "label", "source")  # then p_CLASS,
 
 
 def prediction_rows(seed: int, part: str, rows: list[Row], prob_NK: NDArray[np.float64]) -> Iterator[tuple[Any, ...]]:
-    """One classifier's, of the images of one part."""
+    """The predictions of one classifier for the images of one part."""
     for row, chances in zip(rows, prob_NK.tolist(), strict=True):
         yield (seed, part, row.sha256, row.group, row.label, row.source, *map(repr, chances))
 
 
 def write_predictions(path: Path, classes: list[str], rows: Iterable[Iterable[Any]]) -> None:
-    """All rows under their header."""
+    """Writes all rows under a header."""
     write_table(path, (*FACTS, *(f"p_{label}" for label in classes)), rows)
 
 
 def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    """A CSV file with lines that end alike everywhere."""
+    """A CSV file whose line ends are the same on every system."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(header)

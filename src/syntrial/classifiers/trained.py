@@ -1,5 +1,4 @@
-"""A trained classifier on disk: weights as safetensors, what it is and reads, and the real images that it descends
-from.
+"""A trained classifier on disk: weights as safetensors, its description, and the real images it was trained on.
 
 Shapes: N images, K classes, S side.
 """
@@ -29,7 +28,7 @@ from syntrial.store import atomic
 from syntrial.training.batches import as_float
 
 WEIGHTS = "weights.safetensors"
-PREPROCESSING = {  # how an image becomes what the network reads
+PREPROCESSING = {  # how an image is converted to the network's input
     "pixels": "uint8 grey, side x side",
     "grey_range": [-1.0, 1.0],  # of 0 and 255
     "resize_filter": "lanczos",
@@ -43,11 +42,13 @@ class TrainedClassifier:
 
     folder: Path
     about: dict[str, Any]
-    ancestors: set[tuple[str, str]]  # (sha256, group) of the real images that trained it or one of its generators
+    ancestors: set[
+        tuple[str, str]
+    ]  # (sha256, group) of the real images that it or one of its generators was trained on
 
     @classmethod
     def open(cls, folder: str | Path) -> TrainedClassifier:
-        """Raises DataError when the folder is no trained classifier, not a whole one, or was changed."""
+        """Opens a folder. Raises DataError if it is not a trained classifier, is incomplete, or was changed."""
         folder = Path(folder)
         try:
             about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
@@ -66,7 +67,7 @@ class TrainedClassifier:
 
     @staticmethod
     def write(folder: Path, about: dict[str, Any], network: nn.Module, lineage: Lineage) -> str:
-        """Makes a folder in a draft. Returns the digest of the weights, of what they are, and of what they have seen.
+        """Writes a classifier to a draft folder. Returns the digest of weights, description and lineage.
 
         Args:
             about: architecture, settings, classes, side, arm, protocol, seed, parents.
@@ -82,12 +83,12 @@ class TrainedClassifier:
 
     @property
     def digest(self) -> str:
-        """Hash of the weights, of everything else in about.json, and of what they have seen."""
+        """Hash of the weights, of the other facts in about.json, and of the lineage."""
         return str(self.about["digest"])
 
     @property
     def classes(self) -> list[str]:
-        """In the order of the probabilities."""
+        """The classes, in the order of the probabilities."""
         return list(self.about["classes"])
 
     @property
@@ -97,21 +98,21 @@ class TrainedClassifier:
 
     @property
     def config(self) -> ClassifierConfig:
-        """What it was trained with."""
+        """The settings of its training."""
         return classifier_config(self.about["settings"])
 
     def network(self) -> nn.Module:
-        """The classifier, in evaluation mode. Raises DataError where the weights are not those of its architecture."""
+        """The network, in evaluation mode. Raises DataError if the weights do not match its architecture."""
         network = new_network(len(self.classes), self.config)
         try:
             network.load_state_dict(load_file(self.folder / WEIGHTS))
         except (RuntimeError, SafetensorError, OSError) as error:
             name = self.config.architecture
-            raise DataError(f"{self.folder}: the weights are not those of a {name}: {_line(error)}") from None
+            raise DataError(f"{self.folder}: the weights do not match a {name}: {_line(error)}") from None
         return network.requires_grad_(False).eval()
 
     def probabilities(self, images: ImageSet, device: torch.device) -> Probabilities:
-        """(N, K), in the order of the set.
+        """Probabilities (N, K), in the order of the set.
 
         Raises:
             DataError: images of another side.
@@ -125,7 +126,7 @@ class TrainedClassifier:
 
 
 def new_network(classes: int, config: ClassifierConfig) -> nn.Module:
-    """A network, freshly initialised from torch's default generator. Raises ConfigError for an unknown architecture."""
+    """A network with initial weights from torch's default generator. Raises ConfigError for an unknown architecture."""
     module, _, name = architecture_of(config.architecture).network.partition(":")
     try:
         network: nn.Module = getattr(importlib.import_module(module), name)(classes, config)
@@ -135,23 +136,23 @@ def new_network(classes: int, config: ClassifierConfig) -> nn.Module:
 
 
 def at_once(device: torch.device, side: int) -> int:
-    """Images in one call of the network: a CPU's caches hold few, a GPU wants work. Pixels, whatever the side."""
+    """Number of images per call of the network, from a number of pixels: few for a CPU's caches, many for a GPU."""
     return max(1, (2**22 if device.type == "cuda" else 2**18) // side**2)
 
 
 @torch.no_grad()
 def probabilities(network: nn.Module, chunks: Iterable[NDArray[np.uint8]]) -> Probabilities:
-    """(N, K) in evaluation mode, of images (N, S, S) that come in chunks."""
+    """Probabilities (N, K), in evaluation mode, of images (N, S, S) in chunks."""
     network.eval()
     device = next(network.parameters()).device
     parts = [network(as_float(torch.from_numpy(images).to(device))).double().softmax(dim=1) for images in chunks]
-    found: Probabilities = torch.cat(parts).cpu().numpy()  # the device is asked once
+    found: Probabilities = torch.cat(parts).cpu().numpy()  # one transfer from the device
     return found
 
 
 def _digest(folder: Path, about: dict[str, Any]) -> str:
-    told = json.dumps({key: value for key, value in about.items() if key != "digest"}, sort_keys=True)
-    hasher = hashlib.sha256(told.encode())
+    facts = json.dumps({key: value for key, value in about.items() if key != "digest"}, sort_keys=True)
+    hasher = hashlib.sha256(facts.encode())
     for name in (WEIGHTS, "lineage.csv"):
         hasher.update((folder / name).read_bytes())
     return hasher.hexdigest()

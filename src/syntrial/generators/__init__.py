@@ -1,1 +1,1 @@
-"""Whatever draws images of a class: one family a file behind one seam, and what training leaves on disk."""
+"""Generators of images: one family per file behind a common interface, and trained generators on disk."""

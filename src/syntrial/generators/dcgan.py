@@ -23,12 +23,12 @@ from syntrial.generators.settings import DcganConfig
 from syntrial.training.adam import Adam
 from syntrial.training.augment import diffaugment
 
-WIDEST = 16  # times `width`; Radford et al. have 1024 channels at 4 x 4 over 64 at the image
+WIDEST = 16  # most channels, as a multiple of `width`; Radford et al. have 64 at the image and 1024 at 4 x 4
 
 
 def channels(side: int, width: int) -> list[int]:
-    """Channels of the layers from the image (side / 2) inwards to 4 x 4: doubled at every halving up to WIDEST
-    times.
+    """Channels of the layers from side / 2 down to 4 x 4: doubled at every halving of the side, up to `width` times
+    WIDEST.
     """
     halvings = side.bit_length() - 3
     return [width * min(2**i, WIDEST) for i in range(halvings)]
@@ -76,7 +76,7 @@ class Discriminator(nn.Module):
         self.last = nn.Conv2d(inner[-1], 1, 4)
         self.embedding = nn.Embedding(classes, inner[-1]) if classes else None
         self.apply(_initialise)
-        if normalisation == "spectral":  # last: a normed layer's weight is computed, and no place to write to
+        if normalisation == "spectral":  # last: the weight of a normed layer is computed, so it cannot be initialised
             for layer in [layer for layer in self.modules() if isinstance(layer, nn.Conv2d | nn.Embedding)]:
                 spectral_norm(layer)
 
@@ -103,7 +103,7 @@ class Players:
 
     generator: Generator
     discriminator: Discriminator
-    average: Generator  # of the generator's weights over time: the one that is kept
+    average: Generator  # moving average of the generator's weights, which is the one that is kept
     generator_optimiser: Adam
     discriminator_optimiser: Adam
 
@@ -114,7 +114,7 @@ class Dcgan(Learner):
     readings = ("loss_d", "loss_g", "d_real", "d_fake", "gradient_d", "gradient_g")
     charts = {  # noqa: RUF012  declared in the base class
         "Losses of discriminator and generator": ("loss_d", "loss_g"),
-        "What the discriminator says of real and of drawn images": ("d_real", "d_fake"),
+        "Output of the discriminator for real and for drawn images": ("d_real", "d_fake"),
         "Lengths of the gradients": ("gradient_d", "gradient_g"),
     }
     remedy = "A smaller lr, or another loss or normalisation, is the usual cure"
@@ -160,13 +160,13 @@ class Dcgan(Learner):
         fake = diffaugment(G(self.noise(label), label), settings.diffaugment)
         loss_g = loss.of_generator(D, fake, label)
         players.generator_optimiser.zero_grad()
-        loss_g.backward(inputs=list(G.parameters()))  # the discriminator's own gradients are not wanted here
+        loss_g.backward(inputs=list(G.parameters()))  # without the discriminator's gradients
         players.generator_optimiser.step()
         self.move_average(sum(len(label) for _, label in batches), images_shown)
         return torch.cat([torch.stack([loss_d, loss_g]).detach(), means])
 
     def read(self, numbers: Tensor) -> list[float]:
-        """What `step` returned, and the length of each player's gradient."""
+        """The result of `step`, and the norm of each player's gradient."""
         lengths = [
             get_total_norm([p.grad for p in net.parameters() if p.grad is not None])
             for net in (self.changes.discriminator, self.changes.generator)
@@ -176,13 +176,13 @@ class Dcgan(Learner):
 
     @torch.no_grad()
     def draw(self, label_N: Tensor) -> Tensor:
-        """What the average of the generator's weights draws."""
+        """Images drawn by the averaged generator."""
         device = next(self.changes.average.parameters()).device
         images: Tensor = self.changes.average(self.noise(label_N).to(device), label_N.to(device))
         return images
 
     def parts(self) -> Parts:
-        """The averaged generator, and the discriminator, from which a transfer may start."""
+        """The averaged generator, and the discriminator, from which a transfer generator may start."""
         kept = {"generator": self.changes.average, "discriminator": self.changes.discriminator}
         return {part: dict(network.state_dict()) for part, network in kept.items()}
 
@@ -191,28 +191,28 @@ class Dcgan(Learner):
         return torch.randn(len(label_N), self.settings.latent, device=label_N.device)
 
     def move_average(self, images: int, images_shown: int) -> None:
-        """Moves the kept generator towards the learning one: keep * old + (1 - keep) * new, after a step of so many
-        images. Karras et al. 2018, section 4.
+        """Updates the moving average: keep * old + (1 - keep) * new, after a step of `images` images. Karras et al.
+        2018, section 4.
         """
         old = [weight.detach() for weight in self.changes.average.parameters()]
         new = [weight.detach() for weight in self.changes.generator.parameters()]
         torch._foreach_lerp_(old, new, 1 - kept_share(images, images_shown, self.settings))
         for target, buffer in zip(self.changes.average.buffers(), self.changes.generator.buffers(), strict=True):
-            target.copy_(buffer)  # running means and counts are averages already
+            target.copy_(buffer)  # running means and counts are averages themselves
 
 
 def kept_share(images: int, images_shown: int, settings: DcganConfig) -> float:
-    """Of the old average in the new one, after a step of so many images. The half-life grows with the images shown
-    before, up to its full length. Karras et al. 2020, ema_rampup in their code.
+    """The weight of the old average in the new one, after a step that showed `images` images. The half-life grows with
+    the images shown before, up to its full length. Karras et al. 2020, ema_rampup in their code.
     """
     half_life = min(settings.ema_half_life, settings.ema_ramp_up * images_shown)
     return 0.5 ** (images / half_life) if half_life else 0.0
 
 
 def _continue(network: nn.Module, weights: Weights, part: str, classes: int) -> None:
-    """Puts weights into a network.
+    """Loads weights into a network.
 
-    A conditional network that continues an unconditional one keeps its own weights where only it has any.
+    A conditional network that continues an unconditional one keeps its own weights where the other has none.
     """
     own = network.state_dict()
     for name, value in weights.items():
@@ -223,15 +223,15 @@ def _continue(network: nn.Module, weights: Weights, part: str, classes: int) -> 
 
 
 def _fits(value: Tensor, own: Tensor, classes: int) -> bool:
-    """Whether the shapes are the same, or `own` has one row more for each class."""
+    """Whether the shapes are equal, or `own` has one additional row per class."""
     if value.shape == own.shape:
         return True
     return 0 < value.dim() == own.dim() and value.shape[1:] == own.shape[1:] and len(own) - len(value) == classes
 
 
 def _widened(value: Tensor, own: Tensor) -> Tensor:
-    """`value` where it covers `own`, whose further rows (the classes a conditional generator is told) stay as they
-    are.
+    """`own` with its first rows replaced by `value`. The additional rows, of a conditional generator's classes, are
+    kept.
     """
     if value.shape == own.shape:
         return value

@@ -1,6 +1,6 @@
-"""What the two players of a GAN want, and what it costs them. Lower is better for each.
+"""The losses of a GAN's two players. Lower is better for each.
 
-A discriminator is a function of images and labels that returns one raw output an image, higher for what looks real.
+A discriminator is a function of images and labels that returns one raw output per image, higher for real images.
 Shapes: B batch, S side.
 """
 
@@ -19,7 +19,7 @@ Penalty = Callable[[Discriminator, Tensor, Tensor, Tensor], Tensor]  # discrimin
 
 @dataclass(frozen=True)
 class Loss:
-    """Both players' losses as functions of raw outputs, what else the discriminator pays, and what a reader is told."""
+    """Both players' losses as functions of raw outputs, the discriminator's penalty, and what is logged."""
 
     discriminator: Callable[[Tensor, Tensor], Tensor]  # of (real, fake) -> scalar
     generator: Callable[[Tensor], Tensor]  # of fake -> scalar
@@ -42,8 +42,8 @@ class Loss:
 
 
 def gradient_penalty(D: Discriminator, real_B1SS: Tensor, fake_B1SS: Tensor, label_B: Tensor) -> Tensor:
-    """Mean squared distance from 1 of the gradient's length, on lines between real and fake. Gulrajani et al. 2017,
-    eq. 3.
+    """Mean squared difference from 1 of the gradient's norm, at points between real and fake images. Gulrajani et al.
+    2017, eq. 3.
     """
     mix = torch.rand(len(real_B1SS), 1, 1, 1, device=real_B1SS.device)
     between = (mix * real_B1SS + (1 - mix) * fake_B1SS).detach().requires_grad_(True)

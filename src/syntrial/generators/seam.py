@@ -1,7 +1,7 @@
-"""What every family of generators can do, and nothing of how it does it.
+"""The common interface of all families of generators.
 
 A family is a class that learns (a Learner, in a file of its own) and a class of settings that names it (an entry in
-settings.ARCHITECTURES). Whoever trains, keeps, draws, charts or measures generators knows this file and no family.
+settings.ARCHITECTURES). All other code depends on this interface only, not on any family.
 
 Shapes: B batch, N images, S side.
 """
@@ -20,7 +20,7 @@ from syntrial.errors import ConfigError
 from syntrial.generators.settings import GeneratorConfig
 
 Weights = dict[str, Tensor]  # by name
-Parts = dict[str, Weights]  # by the name of the part of a generator that they belong to
+Parts = dict[str, Weights]  # by the name of the part of a generator
 Batch = tuple[Tensor, Tensor]  # images (B, 1, S, S) in [-1, 1] and labels (B,)
 
 
@@ -28,16 +28,16 @@ class Learner(ABC):
     """A generator that learns and draws.
 
     Args:
-        settings: those of its family.
-        classes: that it tells apart; 0 where it knows one only.
+        settings: the settings of its family.
+        classes: number of classes of a conditional generator; 0 for an unconditional one.
         changes: a dataclass of everything that changes while it learns: networks, optimisers, tensors, plain values. A
             checkpoint is exactly its fields.
     """
 
     readings: ClassVar[tuple[str, ...]]  # names of the numbers that `read` returns, in order
-    charts: ClassVar[dict[str, tuple[str, ...]]]  # title -> readings that a person should see in one chart
-    remedy: ClassVar[str]  # a sentence: what usually helps where a reading is not finite
-    remedy_alike: ClassVar[str]  # a sentence: what usually helps where drawn images are nearly alike
+    charts: ClassVar[dict[str, tuple[str, ...]]]  # title -> readings to plot in one chart
+    remedy: ClassVar[str]  # a sentence: what usually helps if a reading is not finite
+    remedy_alike: ClassVar[str]  # a sentence: what usually helps if drawn images are nearly alike
 
     def __init__(self, settings: GeneratorConfig, classes: int, changes: Any) -> None:
         self.settings, self.classes, self.changes = settings, classes, changes
@@ -47,14 +47,14 @@ class Learner(ABC):
     def begin(
         cls, side: int, classes: int, settings: Any, device: torch.device, start: Mapping[str, Weights] | None
     ) -> Learner:
-        """Before the first step.
+        """A learner before its first step.
 
-        What is random is drawn from torch's default generator, on the CPU.
+        Random numbers are drawn from torch's default generator, on the CPU.
 
         Args:
             side: of the images, px.
-            classes: that it tells apart; 0 where it knows one only.
-            start: the parts of a generator that it continues.
+            classes: number of classes of a conditional generator; 0 for an unconditional one.
+            start: the parts of a generator to continue.
 
         Raises:
             ConfigError: the weights of `start` do not fit.
@@ -62,40 +62,40 @@ class Learner(ABC):
 
     @abstractmethod
     def step(self, batches: list[Batch], images_shown: int) -> Tensor:
-        """Learns once.
+        """Makes one training step.
 
         Args:
-            batches: as many as `settings.batches_per_step`.
-            images_shown: before this step.
+            batches: `settings.batches_per_step` batches.
+            images_shown: number of images shown before this step.
 
         Returns:
-            What `read` makes readings of; it stays on the device, because a step does not wait for the host.
+            Numbers for `read`; they stay on the device, because a step does not wait for the host.
         """
 
     @abstractmethod
     def read(self, numbers: Tensor) -> list[float]:
-        """The readings after a step that returned `numbers`."""
+        """The readings, from the result of a step."""
 
     @abstractmethod
     def draw(self, label_N: Tensor) -> Tensor:
-        """Images (N, 1, S, S) in [-1, 1] on the training device, as the finished generator would draw them.
+        """Draws images (N, 1, S, S) in [-1, 1] on the training device, as the finished generator would.
 
-        What is random is drawn on the device of `label_N`: labels on the CPU give the same images everywhere.
+        Random numbers are drawn on the device of `label_N`: labels on the CPU give the same images everywhere.
 
         Args:
-            label_N: class indices; 0 throughout where the generator knows one class only.
+            label_N: class indices; all 0 for an unconditional generator.
         """
 
     @abstractmethod
     def parts(self) -> Parts:
-        """What is kept on disk: all that is needed to draw, and to be continued. Each part becomes a file."""
+        """What is kept on disk: all weights needed to draw and to continue training. Each part becomes a file."""
 
     def state(self) -> dict[str, Any]:
         """The fields of `changes` as tensors and plain values."""
         return {name: value.state_dict() if _has_state(value) else value for name, value in vars(self.changes).items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`, wherever its tensors lie."""
+        """Loads a result of `state`, whose tensors may be on any device."""
         for name, value in vars(self.changes).items():
             if _has_state(value):
                 value.load_state_dict(state[name])
@@ -105,7 +105,7 @@ class Learner(ABC):
                 setattr(self.changes, name, state[name])
 
     def networks(self) -> list[nn.Module]:
-        """Those it consists of, if any."""
+        """Its networks, if any."""
         return [value for value in vars(self.changes).values() if isinstance(value, nn.Module)]
 
 
@@ -114,13 +114,13 @@ def _has_state(value: Any) -> bool:
 
 
 def learner_of(settings: GeneratorConfig) -> type[Learner]:
-    """The class that learns with such settings.
+    """The class that learns with the given settings.
 
     Raises:
-        ConfigError: the settings are of no family.
+        ConfigError: the settings belong to no family.
     """
     module, _, name = settings.learner.partition(":")
     if not name:
-        raise ConfigError(f"architecture {settings.architecture!r} names nothing that learns")
+        raise ConfigError(f"architecture {settings.architecture!r} names no learner")
     found: type[Learner] = getattr(importlib.import_module(module), name)
     return found

@@ -1,7 +1,7 @@
 """The settings of generators: those that every family has, those of each family, and a study's generators by name.
 
-A family is one entry in ARCHITECTURES: a class of settings here, which names the class that learns (a file of its own).
-Nothing here imports torch, so that whoever only reads a study need not either.
+A family is one entry in ARCHITECTURES: a class of settings here, which names the class that learns, in a file of its
+own. Nothing here imports torch, because many boxes and commands only read a study.
 """
 
 from __future__ import annotations
@@ -17,68 +17,68 @@ from syntrial.errors import ConfigError
 from syntrial.settings import PAPER, UNSAID, Config, hint, setting
 
 SIDES = (32, 64, 128, 256)  # px that generators draw
-FIRST = "faces"  # the generator that learns from the faces; the others learn from the classes, and may continue it
+FIRST = "faces"  # the generator trained on the faces; the others are trained on the classes, and may continue it
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
-# The settings that generators share; what an arm adds in place of drawn images; the source of images not drawn.
+# The section of shared settings; what an arm adds instead of drawn images; the source of images that were not drawn.
 RESERVED = ("all", "copies", "real")
 
 
 class GeneratorConfig(Config):
-    """One generator, and how long it learns: what every family has."""
+    """The settings of a generator that every family has."""
 
     learner: ClassVar[str] = ""  # the class that learns with these settings, as "module:Class"
-    transfers_only: ClassVar[tuple[str, ...]] = ()  # settings that only a generator with a start heeds
+    transfers_only: ClassVar[tuple[str, ...]] = ()  # settings that have an effect only with a start
 
     architecture: str = setting(
         "dcgan", "a key of syntrial.generators.settings.ARCHITECTURES", UNSAID + "; the usual simple GAN of its time"
     )
     start: Literal["", "faces"] = setting(
-        "", "the generator that this one continues; empty: it starts from nothing", PAPER + ", section 2.2"
+        "", "name of the generator that this one continues; empty: random weights", PAPER + ", section 2.2"
     )
     epochs: int = setting(200, "passes over the real images", PAPER + ", section 2.2", ge=1)
     batch: int = setting(
         64,
-        "images; where there are fewer, all of them",
+        "images per batch; all images if there are fewer",
         UNSAID + "; Radford et al. 2016 use 128, for sets a thousand times larger",
         ge=2,
     )
     conditional: bool = setting(
-        False, "one generator for all classes in place of one a class", "the paper trains one a class"
+        False, "one generator for all classes instead of one per class", "the paper trains one per class"
     )
     collapse_below: float = setting(
         0.1,
-        "share of the real images' diversity under which generated images are called collapsed; 0: never",
+        "share of the real images' diversity below which a generator counts as collapsed; 0: never",
         "ours",
         ge=0,
         le=1,
     )
-    seed: int = setting(0, "of weights, noise and order", UNSAID, ge=0)
+    seed: int = setting(0, "seed of weights, noise and order", UNSAID, ge=0)
 
     @property
     def batches_per_step(self) -> int:
-        """Batches of real images that one step learns from."""
+        """Batches of real images per step."""
         return 1
 
     @property
     def relative_cost(self) -> float:
-        """A guess at the work of a step for each image; that of a DCGAN of width 16 is 1."""
+        """Estimated work per image of a step, relative to a DCGAN of width 16."""
         return 1.0
 
     @property
     def shared_with_start(self) -> tuple[str, ...]:
-        """Settings that must equal those of the generator that is continued."""
+        """Names of the settings that must equal those of the generator that is continued."""
         return ("architecture",)
 
     @model_validator(mode="after")
-    def _only_transfers_heed(self) -> Self:
+    def _refuse_without_start(self) -> Self:
         for name in self.transfers_only:
-            self._heed(name, self.start != "", "a generator without a start does not heed")
+            self._refuse_unused(name, self.start != "", "has no effect on a generator without a start")
         return self
 
-    def _heed(self, name: str, is_heeded: bool, why: str) -> None:
-        """Raises ValueError where a setting that has no effect is not at its default."""
+    def _refuse_unused(self, name: str, is_used: bool, why: str) -> None:
+        """Raises ValueError if a setting has no effect and is not at its default."""
         value = getattr(self, name)
-        if not is_heeded and value != type(self).model_fields[name].default:
+        if not is_used and value != type(self).model_fields[name].default:
             shown = f"{value:g}" if isinstance(value, float) else value
             raise ValueError(f"{name} is {shown}, which {why}")
 
@@ -89,7 +89,7 @@ class DcganConfig(GeneratorConfig):
     learner: ClassVar[str] = "syntrial.generators.dcgan:Dcgan"
     transfers_only: ClassVar[tuple[str, ...]] = ("transfer_discriminator",)
 
-    latent: int = setting(100, "numbers a generated image starts from", UNSAID + "; Radford et al. 2016", ge=1, le=4096)
+    latent: int = setting(100, "size of the latent vector", UNSAID + "; Radford et al. 2016", ge=1, le=4096)
     width: int = setting(
         64,
         "channels of the layer nearest the image; doubled at every halving",
@@ -98,12 +98,14 @@ class DcganConfig(GeneratorConfig):
         le=1024,
     )
     normalisation: Literal["batch", "spectral", "none"] = setting(
-        "batch", "inside the discriminator", UNSAID + "; Radford et al. 2016"
+        "batch", "normalisation in the discriminator", UNSAID + "; Radford et al. 2016"
     )
     loss: Literal["non_saturating", "hinge", "wgan_gp"] = setting(
         "non_saturating", "a key of syntrial.generators.losses.LOSSES", UNSAID + "; Goodfellow et al. 2014"
     )
-    gradient_penalty: float = setting(10.0, "weight; wgan_gp only", "Gulrajani et al. 2017", ge=0)
+    gradient_penalty: float = setting(
+        10.0, "weight of the gradient penalty; wgan_gp only", "Gulrajani et al. 2017", ge=0
+    )
     lr: float = setting(
         2e-4, "Adam's learning rate, both players", UNSAID + "; Radford et al. 2016, section 4", gt=0, le=10
     )
@@ -113,37 +115,39 @@ class DcganConfig(GeneratorConfig):
     beta2: float = setting(
         0.999, "Adam's second moment, both players", UNSAID + "; Radford et al. 2016, section 4", ge=0, lt=1
     )
-    discriminator_steps: int = setting(1, "updates of the discriminator for each of the generator", UNSAID, ge=1)
+    discriminator_steps: int = setting(1, "updates of the discriminator per update of the generator", UNSAID, ge=1)
     ema_half_life: int = setting(
         10_000,
-        "images after which an old weight counts half in the generator that is kept; 0: no average",
+        "half-life, in images shown, of the moving average of the generator's weights; 0: no average",
         UNSAID + "; Karras et al. 2018",
         ge=0,
     )
     ema_ramp_up: float = setting(
         0.05,
-        "share of the images shown so far that the half-life is at most, so that the first weights are soon forgotten",
+        "upper limit of the half-life, as a share of the images shown so far, so that early weights fade soon",
         UNSAID + "; Karras et al. 2020 (StyleGAN2-ADA), their code's ema_rampup",
         gt=0,
     )
     diffaugment: list[str] = setting(
-        [], "any of color, translation, cutout", UNSAID + "; Zhao et al. 2020, off as in the paper"
+        [],
+        "DiffAugment policies: any of color, translation, cutout",
+        UNSAID + "; Zhao et al. 2020, off as in the paper",
     )
-    transfer_discriminator: bool = setting(True, "whether a transfer starts from the faces' discriminator too", UNSAID)
+    transfer_discriminator: bool = setting(True, "whether a transfer also continues the start's discriminator", UNSAID)
 
     @property
     def batches_per_step(self) -> int:
-        """One for each update of the discriminator."""
+        """One batch per update of the discriminator."""
         return self.discriminator_steps
 
     @property
     def relative_cost(self) -> float:
-        """Between that of convolutions, which grows with the square of the width, and that of the rest."""
+        """Lies between the work of the convolutions, which grows with the square of the width, and that of the rest."""
         return float((self.width / 16) ** 1.4)
 
     @property
     def shared_with_start(self) -> tuple[str, ...]:
-        """All that decides the shape of the networks that are continued."""
+        """The settings that determine the shapes of the networks."""
         judge = ("normalisation",) if self.transfer_discriminator else ()
         return ("architecture", "latent", "width", *judge)
 
@@ -157,9 +161,11 @@ class DcganConfig(GeneratorConfig):
         if unknown:
             raise ValueError(f"diffaugment has no {unknown[0]!r}; it has color, translation, cutout")
         if len(set(self.diffaugment)) < len(self.diffaugment):
-            raise ValueError(f"diffaugment is {', '.join(self.diffaugment)}; each can be there once")
-        self._heed("gradient_penalty", self.loss == "wgan_gp", f"loss {self.loss} does not heed; wgan_gp does")
-        self._heed("ema_ramp_up", self.ema_half_life > 0, "an ema_half_life of 0, no average, does not heed")
+            raise ValueError(f"diffaugment is {', '.join(self.diffaugment)}; each policy may be given once")
+        self._refuse_unused(
+            "gradient_penalty", self.loss == "wgan_gp", f"has no effect with loss {self.loss}; use wgan_gp"
+        )
+        self._refuse_unused("ema_ramp_up", self.ema_half_life > 0, "has no effect with ema_half_life 0, no average")
         return self
 
 
@@ -167,10 +173,10 @@ ARCHITECTURES: dict[str, type[GeneratorConfig]] = {"dcgan": DcganConfig}
 
 
 def family_of(settings: dict[str, Any]) -> type[GeneratorConfig]:
-    """The class of settings that `architecture` chooses.
+    """The class of settings of an architecture.
 
     Raises:
-        ConfigError: there is no such architecture.
+        ConfigError: the architecture is unknown.
     """
     name = settings.get("architecture", GeneratorConfig.model_fields["architecture"].default)
     if not isinstance(name, str) or name not in ARCHITECTURES:
@@ -179,17 +185,17 @@ def family_of(settings: dict[str, Any]) -> type[GeneratorConfig]:
 
 
 def generator_config(settings: dict[str, Any], **overrides: Any) -> GeneratorConfig:
-    """The settings of one generator, of the family that its architecture names.
+    """The settings of one generator, of the class for its architecture.
 
     Raises:
-        ConfigError: one sentence a problem: where, what was found, what would fit.
+        ConfigError: one sentence per mistake: setting, value, and what would fit.
     """
     whole = {**settings, **overrides}
     return family_of(whole).of(whole)
 
 
 def _checked(settings: Any) -> GeneratorConfig:
-    """As generator_config, with the mistakes in pydantic's form, so that they are reported with their place."""
+    """Like generator_config, but mistakes are raised in pydantic's form, which includes the setting's path."""
     if isinstance(settings, GeneratorConfig):
         return settings
     if not isinstance(settings, dict):
@@ -211,7 +217,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {"faces": {}, "simple": {}, "transfer": {"
 class GeneratorsConfig(Config):
     """The generators of a study by name: those below, and any that it adds.
 
-    What stands under `all` holds for each of them that has such a setting, unless it says otherwise.
+    Settings under `all` apply to every generator that has such a setting and does not set it itself.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -223,12 +229,12 @@ class GeneratorsConfig(Config):
     transfer: Generator = Field(default_factory=lambda: _checked(DEFAULTS["transfer"]))
 
     def by_name(self) -> dict[str, GeneratorConfig]:
-        """Every generator of the study; the order is that of the study."""
+        """All generators, in the order of the study."""
         own = {name: getattr(self, name) for name in type(self).model_fields}
         return {**own, **(self.__pydantic_extra__ or {})}
 
     def __getitem__(self, name: str) -> GeneratorConfig:
-        """Raises ConfigError where the study has no generator of that name."""
+        """Raises ConfigError if the study has no generator of that name."""
         found = self.by_name()
         if name not in found:
             raise ConfigError(f"generators has no {name!r}; {hint(name, [*found])}")
@@ -246,8 +252,8 @@ class GeneratorsConfig(Config):
         merged, known = {}, set[str]()
         for name, own in given.items():
             _refuse_name(str(name))
-            merged[name], heeds = _merged(name, own, shared)
-            known |= heeds
+            merged[name], names = _merged(name, own, shared)
+            known |= names
         for name in shared:
             if name not in known:
                 raise ValueError(f"all has no {name!r}; {hint(str(name), sorted(known))}")
@@ -256,13 +262,13 @@ class GeneratorsConfig(Config):
     @model_validator(mode="after")
     def _faces_come_first(self) -> Self:
         if self.faces.conditional:
-            raise ValueError("faces.conditional is true, but faces have one class; set it on simple and transfer")
+            raise ValueError("faces.conditional is true, but faces have one class; set it for simple and transfer")
         if self.faces.start:
-            raise ValueError(f"faces.start is {self.faces.start!r}, but faces start from nothing; others continue them")
+            raise ValueError(f"faces.start is {self.faces.start!r}, but faces cannot continue another generator")
         return self
 
     def refuse_misfits(self, used: set[str]) -> None:
-        """Raises ValueError where these generators cannot be trained, or where one is named by mistake.
+        """Raises ValueError if these generators cannot be trained, or if a name seems misspelt.
 
         Args:
             used: names of the generators whose images some arm adds.
@@ -274,7 +280,7 @@ class GeneratorsConfig(Config):
                 raise ValueError(f"an arm adds {name!r}, which no generator of the study draws; {hint(name, others)}")
             if known[name].start:
                 self._refuse_unlike_start(name)
-        for name in sorted({*known} - {*DEFAULTS} - used):  # another may wait for an arm that is left out
+        for name in sorted({*known} - {*DEFAULTS} - used):  # an unused generator with a distinct name is allowed
             close = difflib.get_close_matches(name, DEFAULTS, 1, cutoff=0.8)
             if close:
                 raise ValueError(f"generators has {name!r}, which no arm adds; did you mean {close[0]!r}?")
@@ -291,7 +297,7 @@ class GeneratorsConfig(Config):
 
 
 def _merged(name: str, own: Any, shared: dict[str, Any]) -> tuple[Any, set[str]]:
-    """One generator's settings, with those of `all` that it heeds; and the names of all that it could heed.
+    """One generator's settings, with those of `all` that have an effect on it; and the names of its family's settings.
 
     Raises:
         ValueError: a setting that its family does not have.
@@ -305,8 +311,8 @@ def _merged(name: str, own: Any, shared: dict[str, Any]) -> tuple[Any, set[str]]
     for setting_name in own if isinstance(own, dict) else ():
         if setting_name not in known:
             raise ValueError(f"{name} has no {setting_name!r}; {hint(str(setting_name), list(family.model_fields))}")
-    heeded = known if whole.get("start") else known - {*family.transfers_only}
-    useful = {key: value for key, value in shared.items() if key in heeded}
+    used = known if whole.get("start") else known - {*family.transfers_only}
+    useful = {key: value for key, value in shared.items() if key in used}
     return {**DEFAULTS.get(name, {}), **useful, **own} if isinstance(own, dict) else own, known
 
 

@@ -1,4 +1,4 @@
-"""A trained generator on disk: its parts as safetensors, what it is, and which real images it has seen."""
+"""A trained generator on disk: its parts as safetensors, its description, and the real images it was trained on."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ ALL = "*"  # in place of a class: one conditional generator of all classes
 
 @dataclass(frozen=True)
 class TrainedGenerator:
-    """A folder: a file PART.safetensors for each of its parts, about.json, lineage.csv, curves.csv, samples.png."""
+    """A folder with a file PART.safetensors per part, about.json, lineage.csv, curves.csv and samples.png."""
 
     folder: Path
     about: dict[str, Any]
-    ancestors: set[tuple[str, str]]  # (sha256, group) of the real images it has seen, those of its start included
+    ancestors: set[tuple[str, str]]  # (sha256, group) of the real images it was trained on, those of its start included
 
     @classmethod
     def open(cls, folder: str | Path) -> TrainedGenerator:
-        """Raises DataError when the folder is no trained generator, or not a whole one."""
+        """Opens a folder. Raises DataError if it is not a complete trained generator."""
         folder = Path(folder)
         try:
             about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
@@ -47,7 +47,7 @@ class TrainedGenerator:
 
     @staticmethod
     def write(draft: Path, about: dict[str, Any], parts: Parts, lineage: Lineage) -> None:
-        """Fills a draft folder, about.json last, with the digest of all that lies in it."""
+        """Writes a generator to a draft folder; about.json comes last, with the digest of everything in the folder."""
         for part, weights in parts.items():
             content = save({name: value.contiguous().cpu() for name, value in weights.items()})
             (draft / f"{part}.safetensors").write_bytes(content)
@@ -57,17 +57,17 @@ class TrainedGenerator:
 
     @property
     def digest(self) -> str:
-        """Hash of the weights, of everything else in about.json, and of what they have seen."""
+        """Hash of all weights, of the rest of about.json and of the lineage."""
         return str(self.about["digest"])
 
     @property
     def config(self) -> GeneratorConfig:
-        """What it was trained with. Raises ConfigError where its architecture is not known here."""
+        """The settings of its training. Raises ConfigError if its architecture is unknown."""
         return generator_config(self.about["config"])
 
     @property
     def classes(self) -> int:
-        """That it tells apart; 0 where it knows one only."""
+        """Number of classes of a conditional generator; 0 for an unconditional one."""
         return len(self.about["classes"]) if self.about["label"] == ALL else 0
 
     def parts(self) -> Parts:
@@ -80,7 +80,7 @@ class TrainedGenerator:
         return learner_of(config).begin(self.about["side"], self.classes, config, device, self.parts())
 
     def continued(self, side: int, classes: int, config: GeneratorConfig, device: torch.device) -> Learner:
-        """A learner that goes on from this one.
+        """A learner that continues this generator.
 
         Raises:
             ConfigError: they differ in side, or in a setting that must be the same.

@@ -210,7 +210,7 @@ def _grey(picture: _Picture) -> _Picture:
     if mode == "F" or mode.startswith("I"):
         picture.image, picture.white = from_numbers(np.asarray(image))
         tags = getattr(image, "tag_v2", {})
-        if tags.get(PHOTOMETRIC) == 0:  # 0 is white, which Pillow heeds in 8 bits only
+        if tags.get(PHOTOMETRIC) == 0:  # 0 is white, which Pillow supports in 8 bits only
             picture.image = Image.fromarray(255 - np.asarray(picture.image))
         picture.done.append(("16 bit", f"more than 8 bits; {picture.white} became white"))
     elif mode in CONVERTED:

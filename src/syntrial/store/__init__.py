@@ -1,1 +1,1 @@
-"""Where data lie: URIs, folders, object stores, buckets; whatever is written is written whole."""
+"""Access to data: URIs, folders, object stores, buckets. All writes are atomic."""

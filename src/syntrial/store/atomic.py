@@ -1,6 +1,4 @@
-"""Nothing half-written is ever taken for whole: write beside the final name, then rename, which the file system does
-at once.
-"""
+"""Atomic writing: files and folders are written under another name in the same folder, then renamed."""
 
 import contextlib
 import errno
@@ -30,16 +28,16 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def new_folder(out: str | Path) -> Iterator[Path]:
-    """A folder to fill that becomes `out` when the block ends well and disappears when it does not, or at SIGTERM.
+    """Yields a draft folder. When the block ends it becomes `out`; after an error or SIGTERM it is deleted.
 
-    What stood at `out` before is replaced whole; of a link, what it leads to. The new one survives a power cut from the
-    moment the block has ended.
+    An existing `out` is replaced as a whole; if it is a link, its target is replaced. After the block, the new folder
+    survives a power cut.
 
     Raises:
-        StorageError: there is no room.
+        StorageError: no space is left.
     """
     out = Path(os.path.realpath(out))
-    with told_when_full(out), _ended_cleanly():
+    with full_reported(out), _ended_cleanly():
         out.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         draft.chmod(0o755)
@@ -55,7 +53,7 @@ def new_folder(out: str | Path) -> Iterator[Path]:
 
 
 def sweep(folder: str | Path) -> None:
-    """Removes the drafts that killed processes left anywhere below. Only for whoever knows that nobody writes there."""
+    """Removes the drafts of killed processes in a folder and below. No process may be writing there."""
     for above, inside, names in os.walk(folder):
         for name in filter(FOLDER_DRAFT.fullmatch, inside):
             shutil.rmtree(Path(above, name), ignore_errors=True)
@@ -65,28 +63,28 @@ def sweep(folder: str | Path) -> None:
 
 
 @contextlib.contextmanager
-def told_when_full(place: str | Path) -> Iterator[None]:
-    """A disk or a quota without room becomes one sentence about the place. Raises StorageError."""
+def full_reported(place: str | Path) -> Iterator[None]:
+    """Turns the error of a full disk or quota into one sentence that names `place`. Raises StorageError."""
     try:
         yield
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise StorageError(f"{place} has no room ({error.strerror}); make room and start again") from None
+        raise StorageError(f"{place} has no space left ({error.strerror}); free some and start again") from None
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """The file holds all of `content` or what it held before."""
+    """Writes a file atomically: it has either its old content or all of `content`."""
     with new_file(path) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
 def new_file(path: str | Path, durable: bool = True) -> Iterator[BinaryIO]:
-    """A file to fill that becomes `path` when the block ends well and disappears when it does not.
+    """Yields a draft file. When the block ends it becomes `path`; after an error it is deleted.
 
-    Drafts lie beside it and are named DRAFT and something of each writer's own. A durable file survives a power cut
-    from the moment the block has ended.
+    Drafts are in the same folder; their names are DRAFT and a suffix that is unique per writer. A durable file survives
+    a power cut after the block.
     """
     path = Path(path)
     handle, draft = tempfile.mkstemp(prefix=DRAFT, dir=path.parent)
@@ -107,7 +105,9 @@ def new_file(path: str | Path, durable: bool = True) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def locked(path: str | Path, waiting: str) -> Iterator[None]:
-    """One process of this machine at a time is inside; another says `waiting` and waits. One that dies lets go."""
+    """Allows one process of this machine at a time in the block; others log `waiting` and wait. A lock is released when
+    its process ends.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -117,22 +117,22 @@ def locked(path: str | Path, waiting: str) -> Iterator[None]:
             except BlockingIOError:
                 log.warning(waiting)
                 fcntl.flock(file, fcntl.LOCK_EX)
-            # Who held it may have deleted the file, and then a third process has its lock on a new one.
+            # The previous owner may have deleted the file, and a third process may have locked a new one.
             if _is_at(file, path):
                 yield
                 return
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """JSON with sorted keys, so that equal content is equal bytes; refuses NaN and infinity, which JSON does not
-    have.
+    """Writes JSON with sorted keys, so that equal content gives equal bytes. Refuses NaN and infinity, which JSON
+    lacks.
     """
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
     write_bytes(path, (text + "\n").encode())
 
 
 def link_or_copy(source: str | Path, target: str | Path) -> None:
-    """The same bytes under a second name: without copying where the file system can, by copying where it cannot."""
+    """Makes a hard link or, where the file system has none, a copy."""
     try:
         os.link(source, target)
     except OSError:
@@ -140,23 +140,23 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
 
 
 def copy(source: str | Path, target: str | Path) -> None:
-    """The same bytes in a file of their own, which appears when it is whole."""
+    """Copies a file atomically."""
     with open(source, "rb") as content, new_file(target) as file:
         shutil.copyfileobj(content, file)
 
 
 @contextlib.contextmanager
 def _ended_cleanly() -> Iterator[None]:
-    """SIGTERM ends the block as an error does, so that what it would leave is removed, and then the process."""
+    """Makes SIGTERM end the block like an error, so that drafts are removed, and then the process."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield  # only the main thread may have handlers, and somebody else's stays
+        yield  # only the main thread can set handlers, and an existing handler is kept
         return
     process = os.getpid()
 
     def end(number: int, frame: FrameType | None) -> None:
         if os.getpid() == process:
             sys.exit(128 + number)
-        os._exit(128 + number)  # a child that was forked meanwhile has nothing to remove
+        os._exit(128 + number)  # a child that was forked in the block has nothing to remove
 
     signal.signal(signal.SIGTERM, end)
     try:

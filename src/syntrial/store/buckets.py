@@ -1,7 +1,7 @@
-"""The buckets of an installation, made where they are missing, with the rules by which a store cleans up after itself.
+"""Creates the buckets of an installation and their lifecycle rules.
 
-Uploads that were begun and never finished go after a day, checkpoints a while after they were last written. MinIO takes
-no rule for uploads: there they go by a setting of the server's own, MINIO_API_STALE_UPLOADS_EXPIRY, a day as well.
+Unfinished uploads are deleted after a day, checkpoints some days after they were last written. MinIO accepts no rule
+for uploads; there a server setting, MINIO_API_STALE_UPLOADS_EXPIRY, deletes them, after a day as well.
 """
 
 from __future__ import annotations
@@ -20,27 +20,28 @@ from syntrial.store import token
 from syntrial.store.objects import ObjectStore
 from syntrial.store.uris import Location
 
-CHECKPOINT_DAYS = 30  # after which nobody comes back to a piece of work, and a report has long been made of its result
-UPLOADS, CHECKPOINTS = "syntrial-unfinished-uploads", "syntrial-checkpoints"  # names of rules; of these with the prefix
-NOT_TAKEN = {"InvalidArgument", "MalformedXML", "NotImplemented"}  # answers to a rule that a store does not know
+CHECKPOINT_DAYS = 30  # default until a checkpoint is deleted; long enough that its work has been finished or abandoned
+UPLOADS, CHECKPOINTS = "syntrial-unfinished-uploads", "syntrial-checkpoints"  # names of rules; the last plus a prefix
+NOT_TAKEN = {"InvalidArgument", "MalformedXML", "NotImplemented"}  # error codes for a kind of rule a store lacks
 
 log = logging.getLogger(__name__)
 
 
 def make_buckets(uris: Iterable[str], checkpoint_days: int = CHECKPOINT_DAYS) -> dict[str, float]:
-    """Makes the buckets that are missing and sets their rules, again and again to the same end; deletes nothing.
-    A store without a token gets one.
+    """Creates missing buckets, sets their rules, and writes a token if the store has none. Idempotent; deletes nothing.
 
-    Rules of others stay, and those for checkpoints elsewhere in a bucket that several installations share. Returns how
-    many buckets there are, how many of them are new, and the rules of ours on them.
+    Other rules are kept, also those for other checkpoints in a bucket that several installations share.
 
     Args:
-        uris: the buckets, as minio://BUCKET or s3://BUCKET; that of SYNTRIAL_CHECKPOINT_URI is one anyway.
-        checkpoint_days: days after which what lies there and was not written again is deleted.
+        uris: the buckets, as minio://BUCKET or s3://BUCKET; the bucket of SYNTRIAL_CHECKPOINT_URI is always included.
+        checkpoint_days: days after its last write until a checkpoint is deleted.
+
+    Returns:
+        How many buckets there are, how many of them are new, and how many of our rules they have.
 
     Raises:
-        ConfigError: a URI that names no bucket, or an environment that does not say how to reach the store.
-        StorageError: the store is gone or refuses.
+        ConfigError: a URI that names no bucket, or missing environment variables for access to the store.
+        StorageError: the store cannot be reached or refuses the request.
     """
     wanted = {_bucket(Location.of(uri)): [_ending_uploads()] for uri in uris}
     checkpoints = Location.given(os.environ.get("SYNTRIAL_CHECKPOINT_URI", ""))
@@ -55,19 +56,19 @@ def make_buckets(uris: Iterable[str], checkpoint_days: int = CHECKPOINT_DAYS) ->
 
 
 class Bucket(ObjectStore):
-    """A bucket itself, not what is in it. Raises StorageError where the server is gone or refuses."""
+    """A bucket, without its content. Raises StorageError if the server cannot be reached or refuses the request."""
 
     def make(self) -> bool:
-        """Whether it is new."""
+        """Creates the bucket. Returns whether it is new."""
         return self._patiently(self._made, "the creation")
 
     def set_rules(self, rules: list[Rule]) -> int:
-        """These, in place of those of the same names. Returns how many the store took."""
+        """Sets rules, replacing those of the same names. Returns how many the store accepted."""
         try:
             return self._patiently(functools.partial(self._set, rules), "the lifecycle rules")
         except _NotTakenError as error:
             log.warning(
-                "%s takes no rule for unfinished uploads (%s); its server's settings end them", self.location, error
+                "%s accepts no rule for unfinished uploads (%s); its server's settings end them", self.location, error
             )
         expiring = [rule for rule in rules if rule.expiration]
         return self._patiently(functools.partial(self._set, expiring), "the lifecycle rules")
@@ -78,7 +79,7 @@ class Bucket(ObjectStore):
         try:
             self._client.make_bucket(self.location.bucket)
         except S3Error as error:
-            if error.code != "BucketAlreadyOwnedByYou":  # somebody was faster
+            if error.code != "BucketAlreadyOwnedByYou":  # created by another client in the meantime
                 raise
             return False
         return True
@@ -99,7 +100,7 @@ class Bucket(ObjectStore):
 
 
 class _NotTakenError(Exception):
-    """The store does not know a kind of rule."""
+    """The store does not have a kind of rule."""
 
 
 def _bucket(location: Location) -> Location:

@@ -1,9 +1,9 @@
-"""An object store that may be away for a while: every request is repeated until it has been silent for too long.
+"""An object store with retries: every request is repeated through an outage of limited length.
 
-A server that does not answer, or answers with a 5xx, is asked again after growing, scattered pauses, until nothing has
-come from it for SYNTRIAL_STORAGE_PATIENCE_S seconds (120 unless set); a person is told once. What arrives is checked:
-its size against the listing's, its MD5 against the etag where that is one. Objects stored in parts, or encrypted with
-a customer's key, have other etags; of them only the size is known.
+If the server does not answer, or answers with a 5xx, a request is repeated after growing, random pauses, until nothing
+has been received for SYNTRIAL_STORAGE_PATIENCE_S seconds (default 120). Each outage is logged once. What arrives is
+checked: its size against the listing, and its MD5 against the etag if that is an MD5. Objects that were stored in
+parts, or encrypted with a customer's key, have other etags; of them only the size is checked.
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ from syntrial.store.uris import (
 
 A = TypeVar("A")
 
-CONNECTIONS = 16  # kept open; more requests at a time than these open their own
-CHUNK_BYTES = 1 << 20  # held in memory for each object on its way here
-PART_BYTES = 16 << 20  # held in memory for each object on its way there; a larger one travels in parts
-PAGE = 1000  # entries of a listing asked for at a time; S3 gives no more
+CONNECTIONS = 16  # kept open; further simultaneous requests open their own
+CHUNK_BYTES = 1 << 20  # in memory per object that is downloaded
+PART_BYTES = 16 << 20  # in memory per object that is uploaded; larger objects are uploaded in parts
+PAGE = 1000  # entries of a listing per request, S3's maximum
 PATIENCE_S = 120.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 8.0
-QUIET_S = 2.0  # of an outage before a person is told
-DAMAGED_TRIES = 4  # times the same object may arrive damaged
+QUIET_S = 2.0  # of an outage before it is logged
+DAMAGED_TRIES = 4  # downloads of an object that may arrive damaged
 log = logging.getLogger(__name__)
 
 
 class ObjectStore:
-    """A store below a prefix of a bucket.
+    """The objects below a prefix of a bucket.
 
     Args:
-        patience_s: seconds of silence before the server counts as gone; from the environment where it is None.
+        patience_s: seconds without an answer until a request fails; None: from the environment.
 
     Raises:
-        ConfigError: the environment does not say how to reach it, or names certificates that cannot be read.
-        FileNotFoundError: from any method, the object is not there.
-        StorageError: from any method, the server is gone or refuses.
-        DataError: from any method, an object that stays damaged, or changed while it was read.
+        ConfigError: environment variables for access are missing, or name certificates that cannot be read.
+        FileNotFoundError: from any method, if the object does not exist.
+        StorageError: from any method, if the server cannot be reached or refuses the request.
+        DataError: from any method, if an object is damaged in every download, or changed while it was read.
     """
 
     def __init__(self, location: Location, patience_s: float | None = None) -> None:
@@ -89,13 +89,13 @@ class ObjectStore:
             raise ConfigError(f"{location} cannot be used: {error}") from None
         self._prefix = location.key.strip("/") + "/" if location.key else ""
         self._abandoned = threading.Event()
-        self._told = False
+        self._reported = False
 
     def __repr__(self) -> str:
         return f"ObjectStore({str(self.location)!r})"
 
     def entries(self) -> Iterator[Entry]:
-        """All below the prefix, by key, as S3 sorts them, without what browsers of buckets store for empty folders."""
+        """All objects below the prefix, sorted by key as in S3, without the markers of empty folders."""
         after = None
         while True:
             page = self._patiently(functools.partial(self._page, after), "its list of objects")
@@ -105,7 +105,7 @@ class ObjectStore:
             after = _key(page[-1])
 
     def find(self, name: str) -> Entry | None:
-        """One object, or None where it is not there."""
+        """One object, or None if it does not exist."""
         stat = functools.partial(self._client.stat_object, self.location.bucket, self._key(name))
         try:
             return _entry(self._patiently(stat, name), self._prefix)
@@ -113,38 +113,38 @@ class ObjectStore:
             return None
 
     def read_bytes(self, name: str) -> bytes:
-        """A whole object, in memory."""
+        """The content of an object."""
         content = io.BytesIO()
         self._receive(_Transfer(self.location.bucket, self._key(name), content), name)
         return content.getvalue()
 
     def get(self, entry: Entry, path: Path) -> None:
-        """An object into a file, whole or not at all, never whole in memory; the file has the object's time."""
+        """Downloads an object into a file, atomically and in chunks; the file gets the object's time."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic.new_file(path, durable=False) as file:  # a file lost in a power cut is missed and fetched again
+        with atomic.new_file(path, durable=False) as file:  # a file lost in a power cut is downloaded again
             transfer = _Transfer(self.location.bucket, self._key(entry.name), file, entry.etag, entry.size_bytes)
             self._receive(transfer, entry.name)
             file.flush()
             os.utime(file.fileno(), (entry.modified_s, entry.modified_s))
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """In place of what stood there, at once."""
+        """Writes an object, atomically replacing an existing one."""
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
         self._send(name, io.BytesIO(content), len(content), md5)
 
     def put(self, path: Path, name: str) -> None:
-        """A file's content, never whole in memory. Not sent where an object of its size and MD5 is there already."""
+        """Uploads a file in parts, unless the object exists with the same size and MD5."""
         size_bytes, md5, there = path.stat().st_size, md5_of(path), self.find(name)
         if there is None or (there.size_bytes, there.etag) != (size_bytes, md5):
             with open(path, "rb") as file:
                 self._send(name, file, size_bytes, md5)
 
     def delete(self, name: str) -> None:
-        """Nothing happens when it is not there."""
+        """Deletes an object, if it exists."""
         self._patiently(functools.partial(self._client.remove_object, self.location.bucket, self._key(name)), name)
 
     def abandon(self) -> None:
-        """Whatever is under way in other threads ends at its next step."""
+        """Makes requests in other threads end at their next step."""
         self._abandoned.set()
 
     def _key(self, name: str) -> str:
@@ -174,15 +174,15 @@ class ObjectStore:
         self._patiently(attempt, name)
 
     def _patiently(self, action: Callable[[], A], what: str, progress: Callable[[], int] = lambda: 0) -> A:
-        """The action's result, tried again until the server has been silent for `patience_s`.
+        """The action's result. It is repeated until the server has not answered for `patience_s`.
 
-        `progress` is a number that grows when something has come; the patience then begins anew.
+        `progress` returns a number that grows when data arrive; `patience_s` is then counted from there.
         """
         silent_since_s, reached, pause_s, damaged = None, progress(), FIRST_PAUSE_S, 0
         while True:
             try:
                 result = action()
-                self._told = False
+                self._reported = False
                 return result
             except Exception as error:
                 damaged += isinstance(error, DamagedError)
@@ -201,27 +201,27 @@ class ObjectStore:
         if left_s <= 0:
             waited = f" since {self.patience_s:g} s" if self.patience_s else ""
             raise StorageError(f"{self.host} {trouble}{waited} ({self.location}); is it running, and reachable?")
-        if silent_s > QUIET_S and not self._told:
-            self._told = True
+        if silent_s > QUIET_S and not self._reported:
+            self._reported = True
             log.warning("%s %s; trying for %.0f s more", self.host, trouble, left_s)
-        # Scattered, so that many workers do not come back at once; by the system's randomness, so no seed is touched.
+        # Random, so that many workers do not return at once; from the system's randomness, so no seed is affected.
         if self._abandoned.wait(min(left_s, pause_s * random.SystemRandom().uniform(0.5, 1))):
             raise StorageError(f"{self.location}: given up")
 
 
 class _Transfer:
-    """An object on its way into a file. It goes on where a broken connection left it, if the object is the same."""
+    """The download of an object into a file. It resumes after a broken connection, if the object is unchanged."""
 
     def __init__(self, bucket: str, key: str, file: BinaryIO, etag: str = "", size_bytes: int | None = None) -> None:
         self.bucket, self.key, self.file, self.etag, self.size_bytes = bucket, key, file, etag, size_bytes
         self._restart()
 
     def go_on(self, client: Minio, is_abandoned: Callable[[], bool]) -> None:
-        """What is missing. Raises DamagedError when the whole is not as announced; the next call starts anew."""
+        """Downloads the missing part. Raises DamagedError if size or MD5 differ; the next call then starts over."""
         same: dict[str, str | list[str] | tuple[str]] = {"If-Match": f'"{self.etag}"'} if self.etag else {}
         response = client.get_object(self.bucket, self.key, offset=self.file.tell(), request_headers=same)
         try:
-            if self.file.tell() and response.status != 206:  # a server without ranges begins at the beginning
+            if self.file.tell() and response.status != 206:  # a server without range requests sends the whole object
                 self._restart()
             self.etag = self.etag or response.headers.get("etag", "").strip('"')
             for chunk in response.stream(CHUNK_BYTES, decode_content=False):
@@ -248,18 +248,18 @@ class _Transfer:
 
 
 def is_md5(etag: str) -> bool:
-    """Whether an etag is the MD5 of a content, as far as its look can say."""
+    """Whether an etag has the form of an MD5."""
     return re.fullmatch("[0-9a-f]{32}", etag) is not None
 
 
 def md5_of(path: Path) -> str:
-    """In hexadecimal digits, as etags have it."""
+    """The MD5 of a file in hexadecimal digits, as in etags."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _is_sealed(headers: Mapping[str, str]) -> bool:
-    """Whether the object is encrypted with a customer's key, so that its etag says nothing about its content."""
+    """Whether the object is encrypted with a customer's key, so that its etag is not the MD5 of its content."""
     by_service = headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
     return by_service or "x-amz-server-side-encryption-customer-algorithm" in headers
 
@@ -277,7 +277,7 @@ def _connections(secure: bool) -> urllib3.PoolManager:
     return urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=5, read=60),
         maxsize=CONNECTIONS,
-        retries=False,  # there is one patience, ObjectStore's
+        retries=False,  # ObjectStore does all retries
         cert_reqs="CERT_REQUIRED",
         ca_certs=_authorities() if secure else None,
     )

@@ -1,8 +1,8 @@
 """A token in every data digest: a new one invalidates the cache.
 
-Kubeflow's cache never checks that what it promises is still there. So the bucket of the checkpoints holds a token that
-goes into the digest of all data in object stores. A store that is made anew gets a new one, so that nothing is promised
-that lay in the store before; `submit --fresh` writes a new one to have every box run again.
+Kubeflow's cache never checks whether cached outputs still exist. Therefore the bucket of the checkpoints contains a
+token that is part of the digest of all data in object stores. A new store gets a new token, so outputs in a former
+store are not used; `submit --fresh` writes a new token so that every box runs again.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import secrets
 from syntrial.store.objects import ObjectStore
 from syntrial.store.uris import Location
 
-NAME = "generation"  # of the object, as ever: under another name each store would count as new, and its cache as empty
+NAME = "generation"  # of the object; with another name, the cache of every existing store would become invalid
 
 
 def read(checkpoints: Location) -> str:
-    """The token in the bucket of the checkpoints; "" where there is none. Raises StorageError without an answer."""
+    """The token in the bucket of the checkpoints; "" if there is none. Raises StorageError if the store does not
+    answer.
+    """
     try:
         return _store(checkpoints).read_bytes(NAME).decode()
     except FileNotFoundError:
@@ -24,7 +26,7 @@ def read(checkpoints: Location) -> str:
 
 
 def renew(checkpoints: Location) -> str:
-    """Writes a new token and returns it. Raises StorageError where the store is gone or refuses."""
+    """Writes a new token and returns it. Raises StorageError if the store cannot be reached or refuses the request."""
     token = secrets.token_hex(8)
     _store(checkpoints).write_bytes(NAME, token.encode())
     return token

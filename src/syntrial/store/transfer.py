@@ -1,4 +1,4 @@
-"""Data wherever they are: from a Location to a folder and back. uris.py lists the URIs there are."""
+"""Transfers data between a Location and a folder, and computes digests of data. uris.py lists the kinds of URIs."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ from syntrial.errors import DataError, SyntrialError
 from syntrial.store import atomic
 from syntrial.store.uris import Entry, Location, StorageError, parts_of
 
-if TYPE_CHECKING:  # loaded for remote data only: it costs 0.4 s, which a study of local files need not pay
+if TYPE_CHECKING:  # imported for remote data only, because it takes 0.4 s
     from syntrial.store.objects import ObjectStore
 
 A = TypeVar("A")
 B = TypeVar("B")
 
-WORKERS = 16  # files or objects on their way at a time
+WORKERS = 16  # files or objects in transfer at a time
 
 
 class Store(Protocol):
-    """Named contents below one location. What is written is there whole or not at all.
+    """Named contents below one location. Writes are atomic.
 
-    A name that is not there raises FileNotFoundError; a store that is gone, full or refuses, StorageError or another
-    OSError.
+    Methods raise FileNotFoundError for a missing name, and StorageError or another OSError if the store cannot be
+    reached, is full or refuses the request.
     """
 
-    patience_s: float  # of silence before the store counts as gone
+    patience_s: float  # without an answer until a request fails
 
     def entries(self) -> Iterator[Entry]:
-        """All there is, below folders as well."""
+        """All entries, those in subfolders included."""
 
     def read_bytes(self, name: str) -> bytes:
-        """The whole content, in memory."""
+        """The content of an entry."""
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """In place of what stood there, at once."""
+        """Writes a content, atomically replacing an existing one."""
 
     def put(self, path: Path, name: str) -> None:
-        """A file's content, never whole in memory."""
+        """Writes the content of a file, in chunks."""
 
     def delete(self, name: str) -> None:
-        """Nothing happens when it is not there."""
+        """Deletes an entry, if it exists."""
 
     def abandon(self) -> None:
-        """Whatever is under way in other threads ends at its next step."""
+        """Makes requests in other threads end at their next step."""
 
 
 def open_store(location: Location) -> Store:
-    """The folder or prefix at a location, which need not exist yet. Raises ConfigError where the environment does not
-    say how to reach it.
+    """The store at a location, which need not exist yet. Raises ConfigError if environment variables for access are
+    missing.
     """
     return _object_store(location) if location.is_remote else FolderStore(location.path)
 
@@ -65,22 +65,22 @@ def open_store(location: Location) -> Store:
 def digest(location: Location, is_nothing: Callable[[str], object] = lambda name: False) -> str:
     """A fingerprint, 64 hexadecimal digits: equal data, equal digest. "" for NOWHERE.
 
-    On this machine all names and contents are read; links are followed. Of an object store the listing is: keys, etags
-    and sizes, so an object stored again in parts of another size counts as changed. Data copied from one to the other
-    get another digest.
+    On this machine it covers the names and contents of all files, with links followed. In an object store it covers the
+    listing: keys, etags and sizes, so an object stored again in parts of another size counts as changed. A copy of
+    local data in an object store has another digest.
 
     Args:
-        is_nothing: of a name, true where that file is left out.
+        is_nothing: name -> True for a file that is left out.
 
     Raises:
-        DataError: nothing is there, or it cannot be read.
-        StorageError: the object store is gone or refuses.
+        DataError: there are no data, or they cannot be read.
+        StorageError: the object store cannot be reached or refuses the request.
     """
     return _sum(_contents(location, is_nothing)) if location else ""
 
 
 def digest_of(files: Iterable[tuple[str, Path]]) -> str:
-    """The same of files of this machine, each with its name; one that is missing counts as well.
+    """The digest of given local files, each with its name. A missing file is part of the digest too.
 
     Raises:
         DataError: a file cannot be read.
@@ -89,19 +89,19 @@ def digest_of(files: Iterable[tuple[str, Path]]) -> str:
 
 
 def fetch(location: Location, into: Path, arrived: Callable[[Entry], None] | None = None) -> Path:
-    """Data as a path of this machine: local ones where they are, remote ones fetched below `into`.
+    """A local path of the data: that of local data, else a download below `into`.
 
     A prefix becomes a folder, a single object a file, each in a folder named after the hash of its location. WORKERS
-    objects travel at a time, each into a draft that is renamed once it is whole. What is whole already is not fetched
-    again, and what the store no longer has goes. In memory: objects.CHUNK_BYTES for each worker, and the objects'
-    names.
+    objects are downloaded at a time, each into a draft that is renamed when it is complete. Objects that are complete
+    are not downloaded again, and files that the store no longer has are deleted. Memory: objects.CHUNK_BYTES per
+    worker, and the objects' names.
 
     Args:
-        arrived: called with each object that is here.
+        arrived: called with each object that is complete.
 
     Raises:
-        DataError: nothing is there; an object's name leads out of the folder, or it stays damaged, or has changed.
-        StorageError: the store is gone or refuses, or there is no room.
+        DataError: there are no data; an object's name is outside of the folder, or it is damaged or has changed.
+        StorageError: the store cannot be reached or refuses the request, or no space is left.
     """
     if not location.is_remote:
         return _existing(location.path)
@@ -112,14 +112,14 @@ def fetch(location: Location, into: Path, arrived: Callable[[Entry], None] | Non
 
 
 def store(path: Path, location: Location) -> None:
-    """A file, or the files of a folder, to a location, each whole or not at all; nothing is deleted there.
+    """Writes a file, or the files of a folder, to a location, each atomically; nothing is deleted there.
 
-    A file gets the location's name, or keeps its own below one that ends in a slash; the files of a folder keep theirs
-    below the location. What an object store has already, by size and MD5, is not sent again.
+    A file gets the location's name or, if the location ends in a slash, keeps its own below it; the files of a folder
+    keep their names below the location. Objects with the same size and MD5 are not sent again.
 
     Raises:
-        DataError: there is no such path.
-        StorageError: the store is gone, full or refuses.
+        DataError: the path does not exist.
+        StorageError: the store cannot be reached, is full or refuses the request.
     """
     path, parent = _existing(Path(path)), location
     items: Iterable[tuple[str, Path]] = _walk(path)
@@ -132,7 +132,7 @@ def store(path: Path, location: Location) -> None:
 
 
 class FolderStore:
-    """A store in a folder of this machine, which appears with the first write."""
+    """A store in a local folder, which is created by the first write."""
 
     patience_s = 0.0
 
@@ -143,32 +143,32 @@ class FolderStore:
         return f"FolderStore({str(self.folder)!r})"
 
     def entries(self) -> Iterator[Entry]:
-        """All there is, below folders as well, drafts of others included."""
+        """All entries, those in subfolders and drafts of other writers included."""
         for name, path in _walk(self.folder) if self.folder.is_dir() else ():
             with contextlib.suppress(FileNotFoundError):  # another process may delete while this one lists
                 found = path.stat()
                 yield Entry(name, found.st_size, "", found.st_mtime)
 
     def read_bytes(self, name: str) -> bytes:
-        """The whole content, in memory."""
+        """The content of an entry."""
         return self._path(name).read_bytes()
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """In place of what stood there, at once; a power cut later does not undo it."""
+        """Writes a content, atomically replacing an existing one; it then survives a power cut."""
         with atomic.new_file(self._made(name)) as file:
             file.write(content)
 
     def put(self, path: Path, name: str) -> None:
-        """A file's content, never whole in memory."""
+        """Writes the content of a file, in chunks."""
         with open(path, "rb") as source, atomic.new_file(self._made(name)) as file:
             shutil.copyfileobj(source, file)
 
     def delete(self, name: str) -> None:
-        """Nothing happens when it is not there."""
+        """Deletes an entry, if it exists."""
         self._path(name).unlink(missing_ok=True)
 
     def abandon(self) -> None:
-        """Nothing here waits for anybody."""
+        """Has no effect, because no method waits."""
 
     def _path(self, name: str) -> Path:
         return self.folder.joinpath(*parts_of(name))
@@ -186,7 +186,7 @@ def _object_store(location: Location) -> ObjectStore:
 
 
 def _objects(location: Location) -> tuple[ObjectStore, Iterator[Entry], bool]:
-    """The store, the objects at a location in it, and true where that is a single one rather than a prefix."""
+    """The store, the objects at a location in it, and whether the location is a single object rather than a prefix."""
     above, _, name = location.key.rpartition("/")
     if name:
         store = _object_store(location._replace(key=above))
@@ -202,7 +202,7 @@ def _objects(location: Location) -> tuple[ObjectStore, Iterator[Entry], bool]:
 
 
 def _contents(location: Location, is_nothing: Callable[[str], object]) -> Iterator[tuple[str, bytes]]:
-    """Each name ("" for a single file) with 32 bytes that stand for its content."""
+    """Each name ("" for a single file) with a hash of its content, 32 bytes."""
     if not location.is_remote:
         files = _walk(_existing(location.path))
         yield from _each(_hashed, ((name, path) for name, path in files if not is_nothing(name)))
@@ -224,7 +224,7 @@ def _sum(contents: Iterable[tuple[str, bytes]]) -> str:
 
 def _hashed(item: tuple[str, Path]) -> tuple[str, bytes]:
     name, path = item
-    if not path.is_file():  # a broken link or a socket: a name without a content
+    if not path.is_file():  # a broken link or a socket has a name but no content
         return name, bytes(32)
     try:
         with open(path, "rb") as file:
@@ -260,11 +260,11 @@ def _is_whole(path: Path, entry: Entry) -> bool:
         return False
     if is_md5(entry.etag):
         return md5_of(path) == entry.etag
-    return abs(path.stat().st_mtime - entry.modified_s) < 0.001  # s; file systems and servers round differently
+    return abs(path.stat().st_mtime - entry.modified_s) < 0.001  # file systems and servers round times differently
 
 
 def _drop_strays(home: Path, wanted: set[str]) -> None:
-    """What the store no longer has, and drafts of a fetch that was killed."""
+    """Deletes files that the store no longer has, and drafts of a killed download."""
     for path in sorted(home.rglob("*"), reverse=True):
         if not path.is_dir():
             if str(path) not in wanted:
@@ -274,13 +274,13 @@ def _drop_strays(home: Path, wanted: set[str]) -> None:
 
 
 def _walk(path: Path) -> Iterator[tuple[str, Path]]:
-    """Each file with its name relative to `path` ("" for `path` itself), in an order that the names alone decide."""
+    """Each file with its name relative to `path` ("" for `path` itself), in an order that depends on the names only."""
     return _below(path, "", frozenset()) if path.is_dir() else iter([("", path)])
 
 
 def _below(folder: Path, prefix: str, above: frozenset[str]) -> Iterator[tuple[str, Path]]:
     here = os.path.realpath(folder)
-    if here in above:  # a link back to where we come from
+    if here in above:  # a link to a parent folder
         return
     try:
         items = sorted(os.scandir(folder), key=lambda item: item.name)
@@ -296,15 +296,15 @@ def _below(folder: Path, prefix: str, above: frozenset[str]) -> Iterator[tuple[s
 def _existing(path: Path) -> Path:
     if path.exists():
         return path
-    beside = os.listdir(path.parent) if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, beside, n=1)
+    siblings = os.listdir(path.parent) if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, siblings, n=1)
     raise DataError(f"there is no {path}" + (f"; did you mean {path.parent / near[0]}?" if near else ""))
 
 
 def _each(
     action: Callable[[A], B], items: Iterable[A], abandon: Callable[[], None] = lambda: None
 ) -> Generator[B, None, None]:
-    """The action's results in the order of the items, WORKERS at a time, few ahead; the first failure ends the rest."""
+    """The action's results in the order of the items, WORKERS at a time; the first failure ends all."""
     with ThreadPoolExecutor(WORKERS) as pool:
         waiting: deque[Future[B]] = deque()
         try:
@@ -314,7 +314,7 @@ def _each(
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        except BaseException:  # Ctrl-C and a consumer that wants no more as well
+        except BaseException:  # includes Ctrl-C and the end of the consumer
             abandon()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -322,7 +322,7 @@ def _each(
 
 @contextlib.contextmanager
 def _in_a_sentence(what: str) -> Iterator[None]:
-    """What the operating system refuses becomes one sentence. Raises StorageError."""
+    """Turns an error of the operating system into one sentence. Raises StorageError."""
     try:
         yield
     except OSError as error:

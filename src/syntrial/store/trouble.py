@@ -1,4 +1,4 @@
-"""What went wrong with an object store: what may pass by itself, and what a person can do about the rest."""
+"""Errors of an object store: which may be temporary, and what the user can do about the others."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ DENIED = {
 
 
 class DamagedError(Exception):
-    """What arrived is not what was sent."""
+    """The received content is not the content that was sent."""
 
 
 def passing(error: Exception) -> str:
-    """The trouble, in words, where it may pass by itself; "" where waiting does not help."""
+    """A description of an error that may be temporary; "" for any other error."""
     if isinstance(error, DamagedError):
         return "sends damaged data"
     if isinstance(error, S3Error | ServerError | InvalidResponseError):
@@ -44,7 +44,7 @@ def passing(error: Exception) -> str:
 
 
 def explained(error: Exception, what: str, host: str, location: Location) -> Exception:
-    """An error that says what a person can do, where waiting does not help; else the error itself."""
+    """An error with advice for the user, if waiting does not help; else the error itself."""
     if isinstance(error, SSLError):
         plain = "; a server without TLS needs MINIO_SECURE=false" if location.scheme == "minio" else ""
         return StorageError(f"no trusted, encrypted connection to {host} is possible{plain}")

@@ -1,4 +1,4 @@
-"""Where data are: a URI, parsed once into a Location, and the environment. Nothing is looked up here.
+"""URIs of data, parsed into Locations, and the environment variables for access. Nothing is accessed here.
 
 | URI | where | from the environment |
 | --- | --- | --- |
@@ -6,7 +6,7 @@
 | `minio://BUCKET/KEY` | MinIO | MINIO_ENDPOINT, _ACCESS_KEY, _SECRET_KEY, _SECURE (true), _REGION (us-east-1) |
 | `s3://BUCKET/KEY` | S3 | AWS_ENDPOINT_URL, _ACCESS_KEY_ID, _SECRET_ACCESS_KEY, _SESSION_TOKEN, _REGION |
 
-Without keys requests are anonymous, as public buckets allow. No message ever holds a key or a password.
+Without keys, requests are anonymous, as public buckets allow. No message contains a key or a password.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class StorageError(SyntrialError, OSError):
 
 
 class Location(NamedTuple):
-    """Where a URI points. False where it points nowhere: no data are given."""
+    """A parsed URI. False for NOWHERE, which means that no data are given."""
 
     scheme: str  # "file", "s3" or "minio"
     bucket: str  # "" for a file
@@ -36,10 +36,10 @@ class Location(NamedTuple):
 
     @classmethod
     def of(cls, uri: str | Path) -> Location:
-        """Parses a URI. A colon in a path makes no scheme.
+        """Parses a URI. A path may contain a colon.
 
         Raises:
-            ConfigError: a scheme that is not known; a bucket, key or path that is missing or impossible.
+            ConfigError: an unknown scheme; a missing or invalid bucket, key or path.
         """
         text = str(uri)
         if not text:
@@ -56,25 +56,25 @@ class Location(NamedTuple):
 
     @classmethod
     def given(cls, uri: str | Path) -> Location:
-        """The same, and NOWHERE for an empty URI."""
+        """Parses a URI; NOWHERE for an empty one."""
         return cls.of(uri) if str(uri) else NOWHERE
 
     @property
     def is_remote(self) -> bool:
-        """True for an object store."""
+        """Whether it is in an object store."""
         return self.scheme != "file"
 
     @property
     def path(self) -> Path:
-        """Of a file or folder on this machine."""
+        """The path of a local file or folder."""
         return Path(self.key)
 
     def below(self, name: str) -> Location:
-        """The location of a name in the folder or prefix that this one is."""
+        """The location of a name below this folder or prefix."""
         return self._replace(key=f"{self.key.rstrip('/')}/{name}" if self.key else name)
 
     def resolved(self) -> Location:
-        """With a whole path, links followed, for a file or folder on this machine."""
+        """The location with an absolute path, with links resolved, if it is local."""
         return self if self.is_remote or not self else self._replace(key=str(self.path.resolve()))
 
     def __bool__(self) -> bool:
@@ -92,12 +92,12 @@ class Entry(NamedTuple):
 
     name: str  # relative to the store, its parts divided by "/"
     size_bytes: int
-    etag: str  # the server's word for the content; "" in a folder
-    modified_s: float  # since 1970
+    etag: str  # the server's identifier of the content; "" in a folder
+    modified_s: float  # time of the last change, since 1970
 
 
 def parts_of(name: str) -> list[str]:
-    """The parts of a name below a folder. Raises DataError where it leads out of the folder or has an empty part."""
+    """The parts of a name below a folder. Raises DataError if it is outside of the folder or has an empty part."""
     parts = name.split("/")
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
         raise DataError(f"{name!r} leads out of its folder or has an empty part; rename it")
@@ -105,15 +105,15 @@ def parts_of(name: str) -> list[str]:
 
 
 def endpoint_of(scheme: str) -> tuple[str, bool]:
-    """Host and port of the object store, and whether the way is encrypted. Raises ConfigError where none is set."""
+    """Host and port of the object store, and whether to use TLS. Raises ConfigError if none is set."""
     name, value = "MINIO_ENDPOINT", os.environ.get("MINIO_ENDPOINT", "")
     if scheme == "s3":
         name, value = "AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com"
     if not value:
         raise ConfigError("minio:// needs MINIO_ENDPOINT, such as localhost:9000 or https://minio.example.org")
     match = re.fullmatch(r"(?:(https?)://)?((?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?)/?", value)
-    if not match:  # it may hold a password, so it is not repeated
-        raise ConfigError(f"{name} is none of HOST:PORT, http://HOST:PORT, https://HOST:PORT")
+    if not match:  # the value may contain a password, so the message omits it
+        raise ConfigError(f"{name} is invalid; it must be HOST:PORT, http://HOST:PORT or https://HOST:PORT")
     plain = match[1] == "http" if match[1] or scheme == "s3" else not switch_of("MINIO_SECURE", "true")
     return match[2], not plain
 
@@ -127,14 +127,14 @@ def keys_of(scheme: str) -> tuple[str | None, str | None, str | None]:
 
 
 def region_of(scheme: str) -> str | None:
-    """None: the store is asked for it."""
+    """The region; None if it is not set, and then the store is asked for it."""
     if scheme == "minio":
         return os.environ.get("MINIO_REGION") or "us-east-1"
     return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
 
 
 def seconds_of(name: str, default: float) -> float:
-    """A time from the environment. Raises ConfigError where it is no number, or negative."""
+    """A time from the environment. Raises ConfigError if it is not a number, or is negative."""
     value = os.environ.get(name) or str(default)
     if not re.fullmatch(r"[0-9]+(\.[0-9]*)?", value):
         raise ConfigError(f"{name} is {value!r}; it needs a number of seconds, 0 or more")
@@ -142,7 +142,7 @@ def seconds_of(name: str, default: float) -> float:
 
 
 def switch_of(name: str, default: str) -> bool:
-    """Yes or no from the environment. Raises ConfigError for anything else."""
+    """A boolean from the environment. Raises ConfigError for other values than true and false."""
     value = (os.environ.get(name) or default).lower()
     if value not in ("true", "false", "1", "0", "yes", "no"):
         raise ConfigError(f"{name} is {value!r}; it may be true or false")
@@ -162,7 +162,7 @@ def _on_this_machine(text: str) -> Location:
 def _path_of(rest: str) -> str:
     path = unquote(rest.removeprefix("localhost"))
     if not path.startswith("/"):
-        raise ConfigError("file:// needs a whole path, as in file:///data/xrays")
+        raise ConfigError("file:// needs an absolute path, as in file:///data/xrays")
     return path
 
 
@@ -171,7 +171,7 @@ def _in_a_bucket(scheme: str, rest: str) -> Location:
     if "@" in bucket:
         raise ConfigError(f"a {scheme}:// URI holds no user or password; set {' and '.join(KEYS[scheme])} instead")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", bucket) or ".." in bucket:
-        raise ConfigError(f"{scheme}://{rest} has no bucket that could exist; write {scheme}://BUCKET/KEY")
+        raise ConfigError(f"{scheme}://{rest} has no valid bucket name; write {scheme}://BUCKET/KEY")
     if any(part in ("", ".", "..") for part in key.removesuffix("/").split("/")) and key:
         raise ConfigError(f"{scheme}://{rest} has an empty part, . or .. in its key; write {scheme}://BUCKET/KEY")
     return Location(scheme, bucket, key)

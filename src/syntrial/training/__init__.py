@@ -1,1 +1,1 @@
-"""How anything learns here: batches, augmentation, checkpoints, seeds, the machine, the optimiser."""
+"""Training: batches, augmentation, checkpoints, seeds, the machine, the optimiser."""

@@ -1,7 +1,7 @@
 """Adam (Kingma and Ba 2015, algorithm 1), with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2).
 
-Ours, because a step of torch.optim imports torch's compiler, which nothing here uses: measured 4 s and 900 modules
-(torch 2.15) for each box of the graph that trains. The tests hold it against torch's own.
+Not torch.optim, because its step imports torch's compiler, which nothing here uses: measured 4 s and 900 modules (torch
+2.15) for each training box. The tests compare the results with torch's own.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ EPSILON = 1e-8
 
 
 class Adam:
-    """Keeps a running mean of each weight's gradient and of its square.
+    """The optimiser: keeps a running mean of each weight's gradient and of its square.
 
     Args:
         lr, beta1, beta2: as in the paper.
-        weight_decay: share of each weight that goes per step, times `lr`.
+        weight_decay: each step subtracts `lr` times this share of each weight.
     """
 
     def __init__(
@@ -33,13 +33,13 @@ class Adam:
         self.squares = [torch.zeros_like(weight) for weight in self.weights]
 
     def zero_grad(self) -> None:
-        """Forgets the gradients."""
+        """Deletes the gradients."""
         for weight in self.weights:
             weight.grad = None
 
     @torch.no_grad()
     def step(self) -> None:
-        """Moves every weight against its gradient; all of them have one."""
+        """Makes one update. Every weight must have a gradient."""
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         self.steps += 1
         if self.weight_decay:
@@ -53,11 +53,11 @@ class Adam:
         torch._foreach_addcdiv_(self.weights, self.means, lengths, -self.lr / (1 - self.beta1**self.steps))
 
     def state_dict(self) -> dict[str, Any]:
-        """What changes from step to step."""
+        """The step count and the running means, as tensors and plain values."""
         return {"steps": self.steps, "means": self.means, "squares": self.squares}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`, wherever the tensors lie."""
+        """Loads a result of `state_dict`, whose tensors may be on any device."""
         self.steps = int(state["steps"])
         for own, kept in ((self.means, state["means"]), (self.squares, state["squares"])):
             for target, value in zip(own, kept, strict=True):

@@ -1,11 +1,11 @@
 """Random changes that keep the diagnosis. Every function: (N, 1, S, S) in [-1, 1] -> the same shape and range.
 
-Everything is computed for the whole batch on the device of the images. All randomness comes from torch's default
-generator there, so that the caller makes it a function of (seed, step) by torch.manual_seed.
+Everything is computed for the whole batch on the device of the images. All random numbers come from torch's default
+generator there, so the caller can make them a function of (seed, step) by torch.manual_seed.
 
-Two families: `conventional`, with the meaning of Keras' ImageDataGenerator (as in keras-preprocessing 1.1.2), changes
-what a classifier learns from; `diffaugment` (Zhao et al. 2020) stands between images and discriminator and passes
-gradients on.
+There are two families. `conventional`, with the meaning of Keras' ImageDataGenerator (as in keras-preprocessing 1.1.2),
+changes the training images of a classifier. `diffaugment` (Zhao et al. 2020) changes the inputs of a discriminator and
+is differentiable.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from syntrial.errors import ConfigError
 
 @dataclass(frozen=True)
 class Changes:
-    """What is done to each image of a batch; all fields are (N,)."""
+    """The changes of each image of a batch; all fields are (N,)."""
 
     rotation: Tensor  # degrees
     row_shift: Tensor  # share of the side
@@ -31,16 +31,16 @@ class Changes:
     shear: Tensor  # degrees
     row_zoom: Tensor  # input pixels per output pixel: above 1 shows more, smaller
     column_zoom: Tensor
-    mirrored: Tensor  # bool: left and right exchanged
-    upended: Tensor  # bool: top and bottom exchanged
+    mirrored: Tensor  # bool: flipped left to right
+    upended: Tensor  # bool: flipped top to bottom
     brightness: Tensor  # factor on the grey value
 
 
 def conventional(images: Tensor, config: AugmentConfig) -> Tensor:
-    """Every image changed at random: rotated, shifted, sheared and zoomed in one step, then flipped, then brightened.
+    """Changes every image at random: rotation, shift, shear and zoom in one step, then flips, then brightness.
 
-    The order and the ranges are those of Keras' ImageDataGenerator; grey values are not rounded on the way, as Keras'
-    are. What a config leaves off is not computed, so images nothing is asked of come back as they were, bit for bit.
+    Order and ranges are those of Keras' ImageDataGenerator. Unlike there, grey values are not rounded between the
+    steps. Changes that the settings switch off are not computed; if all are off, the images are returned bit for bit.
     """
     changes = draw_changes(len(images), config, images.device)
     if _moves(config):
@@ -57,7 +57,7 @@ def conventional(images: Tensor, config: AugmentConfig) -> Tensor:
 def draw_changes(count: int, config: AugmentConfig, device: torch.device | str = "cpu") -> Changes:
     """Random changes for `count` images, each number uniform in its range and independent of the others.
 
-    Whatever is switched on, as many random numbers are drawn: a setting changes its own effect and no other.
+    The number of random draws does not depend on the settings, so a setting has no influence on the other changes.
     """
     unit = torch.rand(9, count, device=device)
 
@@ -78,10 +78,10 @@ def draw_changes(count: int, config: AugmentConfig, device: torch.device | str =
 
 
 def affine_matrices(changes: Changes, side: int) -> Tensor:
-    """Where each output pixel (row, column) comes from: input = matrix @ (row, column, 1); (N, 2, 3), in pixels.
+    """Matrices (N, 2, 3), in pixels, from output to input pixels: input = matrix @ (row, column, 1).
 
-    Keras multiplies rotation, shift, shear and zoom in this order, about the image's centre. Written out rather than
-    multiplied, since a device may shorten the numbers of a matrix product (TF32, autocast).
+    Keras multiplies rotation, shift, shear and zoom in this order, about the image's centre. The product is written
+    out, because a device may compute matrix products with reduced precision (TF32, autocast).
     """
     turn, shear = torch.deg2rad(changes.rotation), torch.deg2rad(changes.shear)
     down, right = changes.row_shift * side, changes.column_shift * side
@@ -94,14 +94,14 @@ def affine_matrices(changes: Changes, side: int) -> Tensor:
 
 
 def affine(images: Tensor, matrices: Tensor, fill_mode: str = "nearest", cval: float = 0.0) -> Tensor:
-    """Each image seen through its matrix, interpolated linearly; scipy.ndimage.affine_transform with order=1.
+    """Transforms each image by its matrix, with linear interpolation; equals scipy.ndimage.affine_transform, order=1.
 
     Args:
         images: (N, 1, S, S), S at least 2.
-        matrices: (N, 2, 3), as `affine_matrices` makes them.
-        fill_mode: what lies beyond the edge, as scipy means it: `nearest` repeats the edge pixel; `reflect` mirrors,
-            edge pixel included; `wrap` repeats the image with its first pixel on its last (a period of S - 1);
-            `constant` is `cval` wherever the place lies beyond the centre of an edge pixel, with no blending.
+        matrices: (N, 2, 3), result of `affine_matrices`.
+        fill_mode: values beyond the edge, as in scipy: `nearest` repeats the edge pixel; `reflect` mirrors, edge pixel
+            included; `wrap` repeats the image with its first pixel on its last (a period of S - 1); `constant` is
+            `cval` for all points beyond the centre of an edge pixel, without blending.
         cval: grey value, 0 (black, -1) to 255 (white, 1).
 
     Raises:
@@ -121,7 +121,7 @@ def affine(images: Tensor, matrices: Tensor, fill_mode: str = "nearest", cval: f
 
 
 def brighten(images: Tensor, factor_N: Tensor) -> Tensor:
-    """Grey values, counted from black, times a factor each image has for itself; what exceeds white is white."""
+    """Multiplies grey values, counted from black, by a factor per image; values above white are clipped."""
     return (images + 1).mul_(_beside(factor_N)).sub_(1).clamp_(-1, 1)
 
 
@@ -135,7 +135,7 @@ def _beside(value_N: Tensor) -> Tensor:
 
 
 def _sources(matrices_N23: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """The row and the column each output pixel comes from, in input pixels; (N, S, S) each."""
+    """The row and column in the input of each output pixel, in pixels; (N, S, S) each."""
     place_S = torch.arange(side, device=matrices_N23.device, dtype=matrices_N23.dtype)
     factors = matrices_N23.reshape(-1, 6, 1, 1).unbind(1)
     row_NSS = factors[0] * place_S[:, None] + factors[1] * place_S + factors[2]
@@ -143,7 +143,7 @@ def _sources(matrices_N23: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return row_NSS, column_NSS
 
 
-# What stands at a place beyond the edge: the place inside, from 0 to the last pixel, that looks the same.
+# Maps a coordinate beyond the edge to the coordinate inside, from 0 to the last pixel, with the same value.
 
 
 def _nearest(place: Tensor, last: int) -> Tensor:
@@ -157,7 +157,7 @@ def _reflect(place: Tensor, last: int) -> Tensor:
 
 
 def _wrap(place: Tensor, last: int) -> Tensor:
-    # First and last pixel share a place. scipy takes the last one coming from before the first, else the first.
+    # First and last pixel coincide. scipy uses the last pixel for coordinates below 0, else the first.
     before = last - torch.remainder(-place, last)
     after = torch.remainder(place, last)
     return torch.where(place < 0, before, torch.where(place > last, after, place))
@@ -172,10 +172,10 @@ FILLS: dict[str, Callable[[Tensor, int], Tensor]] = {
 
 
 def diffaugment(images: Tensor, policy: Sequence[str]) -> Tensor:
-    """What a discriminator sees of real and of generated images, so that few real ones do not suffice to know by heart.
+    """Changes the real and generated images that a discriminator sees, so that it does not memorise few real images.
 
     Zhao et al. 2020, section 4. Differentiable with respect to the images. Grey values may leave [-1, 1], as in the
-    original: the discriminator takes them, and a clamp would stop gradients.
+    original, because clipping would stop gradients.
 
     Args:
         policy: keys of POLICIES, applied in this order; empty returns the images.
@@ -191,9 +191,9 @@ def diffaugment(images: Tensor, policy: Sequence[str]) -> Tensor:
 
 
 def color(images: Tensor) -> Tensor:
-    """Brightness moved by up to 0.5 either way, then contrast about the image's mean times 0.5 to 1.5.
+    """Changes brightness by up to 0.5 either way, then multiplies contrast about the image's mean by 0.5 to 1.5.
 
-    The original's saturation does nothing to an image of one channel, so it is not here.
+    The original's saturation is left out, because it has no effect on images of one channel.
     """
     shift_N, factor_N = torch.rand(2, len(images), device=images.device, dtype=images.dtype)
     images = images + _beside(shift_N - 0.5)
@@ -202,14 +202,14 @@ def color(images: Tensor) -> Tensor:
 
 
 def translation(images: Tensor) -> Tensor:
-    """Moved by up to an eighth of the side, whole pixels, each axis by itself; what comes in is mid-grey (0)."""
+    """Shifts by up to an eighth of the side, in whole pixels, per axis; new pixels are mid-grey (0)."""
     reach = int(images.shape[-1] / 8 + 0.5)
     down_N, right_N = torch.randint(-reach, reach + 1, (2, len(images)), device=images.device)
     return _slide(_slide(images, down_N, 2), right_N, 3)
 
 
 def cutout(images: Tensor) -> Tensor:
-    """A square of half the side becomes mid-grey (0); its centre is anywhere, so part of it may lie outside."""
+    """Sets a square of half the side to mid-grey (0). Its centre is anywhere, so part of it may be outside."""
     side = images.shape[-1]
     size = int(side / 2 + 0.5)
     first_2N = torch.randint(0, side + 1 - size % 2, (2, len(images)), device=images.device) - size // 2
@@ -220,7 +220,7 @@ def cutout(images: Tensor) -> Tensor:
 
 
 def _slide(images: Tensor, steps_N: Tensor, dim: int) -> Tensor:
-    """Each image moved by its own steps along one of its axes (2: down, 3: right)."""
+    """Shifts each image by its own number of pixels along one axis (2: down, 3: right)."""
     side = images.shape[dim]
     source_NS = torch.arange(side, device=images.device) - steps_N[:, None]
     along = (-1, 1, side, 1) if dim == 2 else (-1, 1, 1, side)

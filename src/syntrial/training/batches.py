@@ -1,7 +1,6 @@
-"""Batches for the training device: an endless stream over shuffled images, and where it stands is a function of the
-step alone.
+"""Batches on the training device: an endless stream over shuffled images. A batch depends on seed and step only.
 
-The whole set lives on the device as uint8 where it fits; otherwise a thread reads ahead from the memory-mapped shards.
+If the whole set fits on the device, it is kept there as uint8; otherwise a thread reads ahead from mapped shards.
 
 Shapes: B batch, N images, S side.
 """
@@ -21,7 +20,7 @@ from torch import Tensor
 from syntrial.errors import ConfigError
 from syntrial.training.seeds import seed_for
 
-AHEAD = 4  # batches read before they are needed
+AHEAD = 4  # batches read ahead
 
 
 def as_float(images_NSS: Tensor) -> Tensor:
@@ -35,14 +34,14 @@ def as_grey(images_N1SS: Tensor) -> Tensor:
 
 
 class Order:
-    """An endless sequence of indices below `count`: one shuffled pass after the other, a function of the seed alone."""
+    """An endless sequence of indices below `count`, as shuffled passes; a function of the seed alone."""
 
     def __init__(self, count: int, seed: int) -> None:
         self.count, self.seed = count, seed
         self._passes: dict[int, NDArray[np.int64]] = {}
 
     def slice(self, start: int, length: int) -> NDArray[np.int64]:
-        """`length` indices from position `start` on."""
+        """`length` indices, beginning at position `start`."""
         parts = []
         while length > 0:
             number, offset = divmod(start, self.count)
@@ -53,7 +52,7 @@ class Order:
 
     def _pass(self, number: int) -> NDArray[np.int64]:
         if number not in self._passes:
-            self._passes = {k: v for k, v in self._passes.items() if k >= number - 1}  # batches are asked for in order
+            self._passes = {k: v for k, v in self._passes.items() if k >= number - 1}  # batches are requested in order
             self._passes[number] = np.random.default_rng(seed_for(self.seed, "pass", number)).permutation(self.count)
         return self._passes[number]
 
@@ -62,11 +61,11 @@ class Batches:
     """Batch number `step` of an endless shuffled stream over images.
 
     Args:
-        read: positions -> uint8 (n, S, S); what is asked for where the set does not fit on the device.
+        read: positions -> uint8 (n, S, S).
         label_N: class indices.
         seed: of the order.
-        device: where batches are wanted.
-        resident: whether the whole set is put on the device; None decides by its size.
+        device: device of the batches.
+        resident: whether the whole set is kept on the device; None decides by its size.
     """
 
     def __init__(
@@ -99,9 +98,9 @@ class Batches:
         return as_float(images), self.label_N.index_select(0, chosen)
 
     def sample(self, count: int) -> Tensor:
-        """Images (at most `count`) from all over the set in [-1, 1], on the device: the same ones at every call.
+        """At most `count` images of the set in [-1, 1], on the device; the same images at every call.
 
-        Evenly spaced, since a set of several classes has them one after the other.
+        They are evenly spaced in the set, because its classes may follow one another.
         """
         count = min(count, len(self.label_N))
         positions = np.arange(count) * len(self.label_N) // count
@@ -110,7 +109,7 @@ class Batches:
         return as_float(self.images_NSS.index_select(0, torch.from_numpy(positions).to(self.device)))
 
     def close(self) -> None:
-        """Ends the reading ahead."""
+        """Ends the thread that reads ahead."""
         if self._reader is not None:
             self._reader.shutdown(cancel_futures=True)
 
@@ -125,7 +124,7 @@ class Batches:
 
     def _submit(self, step: int) -> Future[tuple[Tensor, Tensor]]:
         if self._reader is None:
-            raise RuntimeError("a set that lives on the device is not read ahead")
+            raise RuntimeError("a set that is kept on the device is not read ahead")
         positions = self.order.slice(step * self.batch, self.batch)
         return self._reader.submit(self._load, positions)
 
@@ -135,10 +134,10 @@ class Batches:
 
 
 def fits(needed: int, device: torch.device) -> bool:
-    """Whether that many bytes may stay on the device: half of what is free there, or SYNTRIAL_RESIDENT_BYTES.
+    """Whether a number of bytes may be kept on the device: at most half of the free memory, or SYNTRIAL_RESIDENT_BYTES.
 
     Raises:
-        ConfigError: SYNTRIAL_RESIDENT_BYTES is no number.
+        ConfigError: SYNTRIAL_RESIDENT_BYTES is not a whole number.
     """
     stated = os.environ.get("SYNTRIAL_RESIDENT_BYTES", "")
     if stated:

@@ -1,19 +1,18 @@
-"""Training that outlives its process: save and resume, whole or not at all, mirrored to an object store.
+"""Checkpoints: saves and resumes training, atomically, with a mirror in an object store.
 
-In `<folder>/<key>/`, and where a checkpoint URI is set in `<uri>/<key>/` as well, lie
+The folder `<folder>/<key>/` and, if a checkpoint URI is set, `<uri>/<key>/` contain
 
     step-000000123-<hash>.pt   a dict of tensors and plain values; <hash> begins the SHA-256 of the file
     LATEST                     JSON, written last: step, file, sha256, bytes, and whether it is the final one
 
-The last LASTING steps stay. Why two writers of the same key cannot harm each other, on one machine or on two:
+The last LASTING steps are kept. Two writers of the same key cannot harm each other, on one machine or on two:
 
-* A file's name says what its content must be, so two writers share a name only where they share the content, and a
-  reader knows a damaged file from a whole one without asking anything else. Files appear at once: by a rename, or by
-  an S3 PUT.
-* The state is a function of key and step (randomness is one of seed and step), so any whole file of a step is right.
+* A file's name contains the hash of its content, so two writers use the same name only for the same content, and a
+  reader detects a damaged file from name and content alone. Files appear atomically: by a rename, or by an S3 PUT.
+* The state is a function of key and step (random numbers depend on seed and step), so any complete file of a step is
+  valid.
 * Only files older than the last LASTING steps of all writers are deleted, and LATEST is not moved back to a lower step.
-  Should two writers race for it all the same, nothing is lost: readers go by the files; LATEST is for people, and for
-  programs that watch.
+  If two writers race for LATEST, nothing is lost: readers use the files; LATEST is only for users and for monitoring.
 
 On one machine a second process waits for the first (`owned`), so that no work is done twice.
 """
@@ -40,11 +39,11 @@ from syntrial.store import atomic
 from syntrial.store.transfer import FolderStore, Store, open_store
 from syntrial.store.uris import Location, StorageError, seconds_of
 
-# torch is imported where it is used: whoever only clears or prunes does without.
+# torch is imported where it is used, because clearing and pruning do not need it.
 
-LASTING = 2  # steps
-EVERY_S = 60.0  # between two checkpoints, so that a kill costs no more than this, one step and the time of saving
-MIRROR_PATIENCE_S = 20.0  # for which training waits for the mirror; once, until the mirror is back
+LASTING = 2  # steps whose checkpoints are kept
+EVERY_S = 60.0  # between two checkpoints: the most that a kill costs, plus one step and the time of saving
+MIRROR_PATIENCE_S = 20.0  # for which training waits for an unreachable mirror; once per outage
 POINTER = "LATEST"
 NAME = re.compile(r"step-(\d{9,})-([0-9a-f]{16})\.pt")
 
@@ -60,10 +59,11 @@ class Saved(NamedTuple):
 
 
 def key_for(*parts: object) -> str:
-    """What work is, in 32 hexadecimal digits: equal for equal parts only, such as digests of inputs and code, settings.
+    """The key of a piece of work: a hash of its parts, such as settings and the digests of inputs and code. 32
+    hexadecimal digits.
 
     Raises:
-        TypeError: a part that JSON does not have.
+        TypeError: a part is not a JSON value.
     """
     text = json.dumps(parts, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -73,14 +73,13 @@ class Checkpoints:
     """The checkpoints of one piece of work.
 
     Args:
-        key: names the work, as `key_for` makes it.
-        folder: of all works' checkpoints; SYNTRIAL_CHECKPOINTS, or ~/.cache/syntrial/checkpoints, where it is None.
-        uri: of all works' mirrored checkpoints; SYNTRIAL_CHECKPOINT_URI where it is "", no mirror where that is empty
-            too.
-        every_s: seconds between two checkpoints; SYNTRIAL_CHECKPOINT_EVERY_S, or EVERY_S, where it is None.
+        key: identifies the work; result of `key_for`.
+        folder: folder of all checkpoints; None: SYNTRIAL_CHECKPOINTS, or ~/.cache/syntrial/checkpoints.
+        uri: URI of all mirrored checkpoints; "": SYNTRIAL_CHECKPOINT_URI, or no mirror if that is empty too.
+        every_s: seconds between two checkpoints; None: SYNTRIAL_CHECKPOINT_EVERY_S, or EVERY_S.
 
     Raises:
-        ConfigError: a key, URI or time that cannot be one.
+        ConfigError: an invalid key, URI or time.
     """
 
     def __init__(self, key: str, folder: Path | None = None, uri: str = "", every_s: float | None = None) -> None:
@@ -98,26 +97,26 @@ class Checkpoints:
         self._step, self._since_s = -1, time.monotonic()
 
     def due(self, step: int) -> bool:
-        """Whether `every_s` have gone by since the last checkpoint, which was of another step."""
+        """Whether `every_s` have passed since the last checkpoint, and it was of another step."""
         return step != self._step and time.monotonic() - self._since_s >= self.every_s
 
     def save(self, step: int, state: dict[str, Any], final: bool = False) -> None:
-        """The state of a step, locally and in the mirror.
+        """Saves the state of a step, locally and in the mirror.
 
-        A mirror that fails is waited for, once for MIRROR_PATIENCE_S and for the final state as long as for data; after
-        that a line says so, training goes on, and the next checkpoint tries again.
+        If the mirror fails, training waits once for MIRROR_PATIENCE_S, and for the final state as long as for data.
+        Then a warning is logged, training continues, and the next checkpoint tries again.
 
         Args:
-            step: how many steps have been made; 0 or more.
+            step: number of steps made; 0 or more.
             state: tensors, numbers, strings, None, and dicts, lists and tuples of these.
 
         Raises:
-            TrainingError: the folder is full or cannot be written; what was saved before is whole.
-            TypeError: the state holds something else, which could not be read without unpickling it.
+            TrainingError: the folder is full or cannot be written; earlier checkpoints are intact.
+            TypeError: the state contains a value that could not be read without unpickling.
             ValueError: a negative step.
         """
         if step < 0:
-            raise ValueError(f"step is {step}; it counts the steps that have been made")
+            raise ValueError(f"step is {step}; it must be 0 or more")
         content = _packed(state)
         sha256 = hashlib.sha256(content).hexdigest()
         name = f"step-{step:09d}-{sha256[:16]}.pt"
@@ -131,18 +130,20 @@ class Checkpoints:
         self._step, self._since_s = step, time.monotonic()
 
     def latest(self) -> tuple[int, dict[str, Any]] | None:
-        """The newest whole checkpoint, local or mirrored: its step and state, tensors on the CPU; None without one.
+        """The newest valid checkpoint, local or mirrored: its step and state, tensors on the CPU; None if there is
+        none.
 
-        A damaged one is deleted in favour of the one before, and a line says so. Without the mirror the local one does.
+        A damaged checkpoint is deleted with a warning, and the one before is used. If the mirror cannot be reached, the
+        newest local one is used.
 
         Raises:
-            StorageError: none can be read, and a place that may hold one is gone or refuses.
+            StorageError: none can be read, and a store that may have one cannot be reached or refuses the request.
         """
         saved, trouble = self._saved()
         for one in saved:
             try:
                 state = _usable(one)
-            except FileNotFoundError:  # another writer has newer ones by now
+            except FileNotFoundError:  # deleted by another writer, which has newer ones
                 continue
             except (SyntrialError, OSError) as error:
                 log.warning("%s in %r cannot be read; trying the one before: %s", one.name, one.store, error)
@@ -152,13 +153,13 @@ class Checkpoints:
                 self._step, self._since_s = one.step, time.monotonic()
                 return one.step, state
         if trouble:
-            raise StorageError(f"a checkpoint cannot be read, and to begin anew would repeat its work: {trouble}")
+            raise StorageError(f"a checkpoint cannot be read, and starting without it would repeat its work: {trouble}")
         self._since_s = time.monotonic()
         return None
 
     @contextlib.contextmanager
     def owned(self) -> Iterator[None]:
-        """Only one process of this machine works on this key at a time; the others wait, and find its checkpoints.
+        """Allows one process of this machine at a time to work on this key; others wait, then use its checkpoints.
 
         Raises:
             ConfigError: the folder cannot be written.
@@ -166,13 +167,13 @@ class Checkpoints:
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(
-                    atomic.locked(self._lock, f"another process works on the same ({self.key}); waiting for it")
+                    atomic.locked(self._lock, f"another process is doing the same work ({self.key}); waiting for it")
                 )
                 self._drop_drafts()
             except OSError as error:
                 raise ConfigError(
                     f"{self.folder.parent} cannot hold checkpoints ({error.strerror}); "
-                    "set SYNTRIAL_CHECKPOINTS to a folder that can"
+                    "set SYNTRIAL_CHECKPOINTS to a folder that can be written"
                 ) from None
             self._is_owned = True
             try:
@@ -183,21 +184,22 @@ class Checkpoints:
                     self._lock.unlink(missing_ok=True)
 
     def clear(self, mirror: bool = True) -> None:
-        """Removes this work's checkpoints once its results are safe, and those in the mirror too unless told otherwise.
+        """Removes the local checkpoints of this work and, with `mirror`, those in the mirror. Called once its results
+        are safe.
 
-        A result is not safe before it has left the machine: on a cluster that is after the box has ended, so there the
-        mirror's are left to `prune` or to the bucket's lifecycle rules.
+        On a cluster, results are safe only after the box has ended and uploaded them. There the mirrored checkpoints
+        are left to `prune` or to the lifecycle rules of the bucket.
         """
         with contextlib.nullcontext() if self._is_owned else self.owned():
             _remove(self._local)
             self._drop_drafts()
-            with contextlib.suppress(OSError):  # not there, or something that is not ours is in it
+            with contextlib.suppress(OSError):  # it does not exist, or contains other files
                 self.folder.rmdir()
         if self._mirror and mirror:
             try:
                 _remove(self._mirror)
             except (OSError, SyntrialError) as error:
-                log.warning("checkpoints in %r are left there: %s", self._mirror, error)
+                log.warning("checkpoints in %r cannot be removed: %s", self._mirror, error)
 
     def _send(self, mirror: Store, content: bytes, pointer: dict[str, Any]) -> None:
         patience_s = min(MIRROR_PATIENCE_S, self._patience_s) if self._is_mirrored else 0.0
@@ -216,7 +218,7 @@ class Checkpoints:
             mirror.patience_s = self._patience_s
 
     def _saved(self) -> tuple[list[Saved], Exception | None]:
-        """What there is, newest first, of one step the local one first; and what was in the way of looking."""
+        """All checkpoints, newest first, the local one of a step before the mirrored one; and the last error."""
         saved: list[Saved] = []
         trouble: Exception | None = None
         for store in (self._local, self._mirror):
@@ -236,26 +238,27 @@ class Checkpoints:
             return TrainingError(f"the checkpoint of step {step} cannot be written to {self.folder}: {error.strerror}")
         free = shutil.disk_usage(self.folder).free
         return TrainingError(
-            f"{self.folder} has no room for the checkpoint of step {step}: it needs {size_bytes:,} bytes, "
-            f"and {free:,} are free; make room and start again to go on from the one before"
+            f"{self.folder} has no space for the checkpoint of step {step}: it needs {size_bytes:,} bytes, "
+            f"and {free:,} are free; free some and start again to continue from the one before"
         )
 
 
 def prune(older_than_days: float, folder: Path | None = None, uri: str = "") -> list[str]:
-    """Removes the checkpoints, local and mirrored, of work that saved nothing for so long. Returns that work's keys.
+    """Removes the checkpoints, local and mirrored, of work that has saved none for a given time. Returns the work's
+    keys.
 
     Args:
         folder, uri: as for Checkpoints.
 
     Raises:
-        StorageError: the mirror is gone or refuses.
+        StorageError: the mirror cannot be reached or refuses the request.
     """
     root, uri = _folder(folder), _uri(uri)
     before_s = time.time() - older_than_days * 86_400
     gone = _prune(FolderStore(root), before_s)
     for key in gone:
         (root / f"{key}.lock").unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # something that is not ours is in it
+        with contextlib.suppress(OSError):  # it contains other files
             (root / key).rmdir()
     return sorted(gone | (_prune(open_store(Location.of(uri)), before_s) if uri else set()))
 
@@ -276,7 +279,7 @@ def _prune(store: Store, before_s: float) -> set[str]:
 
 
 def _put(store: Store, content: bytes, pointer: dict[str, Any]) -> None:
-    """Writes the content, then the pointer unless it would go back, and then deletes all but the last LASTING steps."""
+    """Writes content, then the pointer unless it names a later step; deletes all but the last LASTING steps."""
     store.write_bytes(pointer["file"], content)
     saved = _listed(store)
     lasting = sorted({pointer["step"], *(one.step for one in saved)})[-LASTING:]
@@ -293,7 +296,7 @@ def _listed(store: Store) -> list[Saved]:
 
 
 def _remove(store: Store) -> None:
-    """The newest last, so that what is left when this is cut short is still the best to go on from."""
+    """Deletes all files, the newest last, so that an interrupted deletion leaves the newest."""
     for one in sorted(_listed(store)):
         store.delete(one.name)
     store.delete(POINTER)
@@ -313,7 +316,7 @@ def _packed(state: dict[str, Any]) -> bytes:
 
 
 def _usable(one: Saved) -> dict[str, Any] | None:
-    """Its state; None where it is damaged or would have to be unpickled, and then it is deleted."""
+    """The state in a checkpoint. A damaged file, or one that would have to be unpickled, is deleted and gives None."""
     import torch
 
     content, what = one.store.read_bytes(one.name), "damaged"
@@ -329,7 +332,7 @@ def _usable(one: Saved) -> dict[str, Any] | None:
 
 
 def _refuse_foreign(value: Any, where: str) -> None:
-    """Raises TypeError naming the first thing that `weights_only` would not read back. Subclasses count as foreign."""
+    """Raises TypeError that names the first value that `weights_only` would not read. Subclasses are refused too."""
     import torch
 
     if type(value) in (dict, OrderedDict):

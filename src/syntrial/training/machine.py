@@ -1,4 +1,4 @@
-"""What the numbers were computed with: device, threads and versions. Where a result could change, this says why."""
+"""The device, the threads and the versions with which results are computed, and which can therefore change them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 
 
 def device() -> torch.device:
-    """The GPU where there is one, else the CPU; SYNTRIAL_DEVICE (cpu, cuda, cuda:1) overrules. Sets the number of
-    threads too.
+    """The GPU if there is one, else the CPU; SYNTRIAL_DEVICE (cpu, cuda, cuda:1) overrides this.
 
-    Threads: SYNTRIAL_THREADS, else torch's own choice. The same number gives the same bits on a CPU.
+    Also sets the number of threads: SYNTRIAL_THREADS, else torch's default. On a CPU the same number of threads gives
+    the same bits.
 
     Raises:
-        ConfigError: a device this machine does not have, or threads that are no number.
+        ConfigError: a device that this machine does not have, or an invalid number of threads.
     """
     import torch
 
@@ -43,10 +43,10 @@ def device() -> torch.device:
             f"{torch.__version__} cannot use; cpu always works"
         ) from None
     if chosen.type == "cuda":
-        # Not torch.use_deterministic_algorithms, which imports torch's compiler: four seconds a box. On a CPU
-        # everything used here is deterministic; on a GPU cuDNN's choice of algorithm is what is not.
+        # Not torch.use_deterministic_algorithms, which imports torch's compiler: four seconds per box. On a CPU
+        # everything used here is deterministic; on a GPU only cuDNN's choice of algorithm is not.
         torch.backends.cudnn.deterministic = True
-        torch.set_float32_matmul_precision("high")  # TF32: GAN and CNN training do not notice the ten bits of mantissa
+        torch.set_float32_matmul_precision("high")  # TF32: its 10 bits of mantissa suffice for training GANs and CNNs
         torch.backends.cudnn.allow_tf32 = True
     else:
         _keep_memory()
@@ -54,19 +54,19 @@ def device() -> torch.device:
 
 
 def reseed(device: torch.device, *parts: object) -> None:
-    """Makes what torch draws next, on the host and on the device, a function of the parts alone."""
+    """Seeds torch on the host and on the device: what it draws next depends on `parts` alone."""
     import torch
 
     seed = seed_for(*parts)
-    # Not torch.manual_seed, which asks every kind of device there could be: half a millisecond, a sixtieth of a step.
+    # Not torch.manual_seed, which seeds every kind of device: half a millisecond, a sixtieth of a step.
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed_all(seed)
 
 
 def _keep_memory() -> None:
-    # glibc gets blocks over 32 MB from the system and gives them back at each use, which is most of the blocks of a
-    # step: measured a fifth of a classifier's step and two thirds of an evaluation. Another C library has no mallopt.
+    # glibc returns blocks over 32 MB to the system after each use, which are most of the blocks of a step: measured a
+    # fifth of the time of a classifier's step and two thirds of an evaluation. Other C libraries have no mallopt.
     with contextlib.suppress(AttributeError):
         change = ctypes.CDLL(None).mallopt
         change(M_MMAP_MAX, 0)
@@ -74,24 +74,20 @@ def _keep_memory() -> None:
 
 
 def kind(chosen: torch.device) -> str:
-    """What an interrupted computation must find again to end with the same bits: the device, and on a CPU as many
-    threads.
-    """
+    """The device and, on a CPU, the number of threads: if they are equal, a resumed run ends with the same bits."""
     import torch
 
     return f"{chosen}, {torch.get_num_threads()} threads" if chosen.type == "cpu" else str(chosen)
 
 
 def joined(earlier: list[dict[str, Any]], chosen: torch.device) -> list[dict[str, Any]]:
-    """Descriptions of the machines that had a part in something, with this one; each once."""
+    """The descriptions of the machines that took part in a computation, with this one; each once."""
     own = description(chosen)
     return earlier if own in earlier else [*earlier, own]
 
 
 def description(chosen: torch.device) -> dict[str, Any]:
-    """What could change a number from one machine to the next, JSON-ready and without anything that names the
-    machine.
-    """
+    """What can change results between machines, as JSON values; nothing in it identifies the machine."""
     import numpy as np
     import PIL
     import torch

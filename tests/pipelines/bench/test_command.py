@@ -20,9 +20,9 @@ ROWS = [
     "ingest: peak memory, MB, of 2 files",
     "ingest: peak memory, MB, of 20 files",
     "ingest: peak memory of ten times as many files",
-    "the slowest box without torch, report apart: seconds from start to end",
+    "the slowest box without torch, except the report: seconds from start to end",
     "the report: seconds until it reads scores",
-    "the slowest box with torch: seconds beyond importing torch",
+    "the slowest box with torch: seconds without importing torch",
     "boxes that do not train and import torch",
 ]
 

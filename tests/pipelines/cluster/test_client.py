@@ -97,7 +97,7 @@ def test_a_file_that_is_not_there_or_empty_is_named(what, kubeflow, tmp_path):
     with pytest.raises(ConfigError, match=f"{path}: No such file"):
         connect(flags(**{f"{what}_file": str(path)}))
     path.write_text("\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=f"{path} holds no {what}"):
+    with pytest.raises(ConfigError, match=f"{path} is empty; it must contain the {what}"):
         connect(flags(**{f"{what}_file": str(path)}))
 
 
@@ -127,7 +127,7 @@ def test_a_server_that_is_away_is_said_to_be(kubeflow, capsys):
 @pytest.mark.parametrize(
     ("status", "page", "told"),
     [
-        (200, "<html>Log in</html>", "a page for people, perhaps to log in"),
+        (200, "<html>Log in</html>", "an HTML page, perhaps a login"),
         (200, "<ListAllMyBucketsResult/>", "not as Kubeflow Pipelines does"),
         (404, "404 page not found", "404 page not found"),
         (403, "RBAC: access denied", "RBAC: access denied"),

@@ -63,7 +63,7 @@ def test_five_fields_are_refused_with_what_six_mean_and_the_line_that_was_meant(
         ("", "has 0 fields"),
         ("0 0 0 3 * * 1", "has 7 fields"),
         ("@daily", "did you mean '0 0 0 [*] [*] [*]'"),
-        ("* 0 3 * * 1", "several runs a minute; did you mean '0 0 3 \\* \\* 1'"),
+        ("* 0 3 * * 1", "several runs per minute; did you mean '0 0 3 \\* \\* 1'"),
         ("0 60 3 * * 1", "'60' .* is no minute; it may be 0 to 59"),
         ("0 0 3 L * *", "'L' .* is no day"),
         ("0 0 3 * * 1#2", "'1#2' .* is no weekday"),
@@ -73,7 +73,7 @@ def test_five_fields_are_refused_with_what_six_mean_and_the_line_that_was_meant(
         ("0 0/0 3 * * *", "holds no minute"),
         ("0 0 3 ** * *", "'\\*\\*' .* is no day"),
         ("0 0 3 1, * *", "'' .* is no day"),
-        ("0 0 3 31 2,4 *", "never comes"),
+        ("0 0 3 31 2,4 *", "never starts a run"),
     ],
 )
 def test_nonsense_is_refused_with_what_would_fit(fields, told):

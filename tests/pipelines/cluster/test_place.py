@@ -212,7 +212,7 @@ def test_the_defaults_of_the_parameters_are_the_studys(tmp_path):
         ("light: {memory: 0Mi}", "light.memory is '0Mi'; it has the form of '2Gi'"),
         ("gpus: {shared_memory: 100Gi}", "gpus.shared_memory is 100Gi and train.memory"),
         ("gpus: {tolerations: [{}]}", "give the taint's key"),
-        ("gpus: {tolerations: [{key: gpu, operator: Exists, value: a}]}", "value is 'a', which only Equal heeds"),
+        ("gpus: {tolerations: [{key: gpu, operator: Exists, value: a}]}", "value is 'a', which only Equal uses"),
         ("gpus: {node_selector: {'bad key!': v}}", "bad key!"),
         ("gpus: {node_selector: {key: 'v v'}}", "gpus.node_selector.key is 'v v'; it needs letters"),
         ("gpus: {node_label: 'bad label!'}", "gpus.node_label is 'bad label!'"),

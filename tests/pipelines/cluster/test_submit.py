@@ -137,7 +137,7 @@ def test_a_dry_run_costs_nothing_that_it_cannot_see(kubeflow, data, capsys):
     archive = run.made["runtime_config"]["parameters"]["data"]
     assert main(["submit", *STUDY, "--data", archive, "--dry-run"]) == 0
     shown = capsys.readouterr()
-    assert f"cannot be said without counting the images: the names in {archive} show none of " in shown.err
+    assert f"depends on the number of images, which is unknown: the names in {archive} show none of " in shown.err
     assert " pods, retries" in shown.out and "GPU" not in shown.out
 
 
@@ -350,7 +350,7 @@ def test_a_kubeflow_that_is_away_for_a_while_is_waited_for(reported, kubeflow, w
 
     kubeflow.on_look = silent_once
     assert waited()[0] == 0
-    assert "the run goes on without it" in capsys.readouterr().err
+    assert "the run itself continues" in capsys.readouterr().err
 
 
 def test_ctrl_c_leaves_the_run_alone_and_says_how_to_end_it(kubeflow, data):
@@ -368,7 +368,7 @@ def test_ctrl_c_leaves_the_run_alone_and_says_how_to_end_it(kubeflow, data):
     (run,) = kubeflow.runs.values()
     assert (waiting.returncode, out, run.state) == (130, "", "RUNNING")
     name = run.made["display_name"]
-    assert told.splitlines()[-1] == (f"the run goes on; syntrial status {name} looks at it, cancel {name} ends it")
+    assert told.splitlines()[-1] == (f"the run continues; syntrial status {name} shows it, cancel {name} ends it")
 
 
 # What a person can mend

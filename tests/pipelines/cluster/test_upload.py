@@ -9,7 +9,7 @@ from local_runs import SMOKE, TINY
 from minio import Minio
 from object_server import SECRET
 
-from pipelines.cluster.upload import brought
+from pipelines.cluster.upload import uploaded
 from syntrial.config import IngestConfig, load_study
 from syntrial.errors import ConfigError, DataError
 from syntrial.ingest import ingest
@@ -45,7 +45,7 @@ def bring(path, scratch, dry=False):
     """The URI of data, as pods know it."""
     scratch.mkdir(exist_ok=True)
     locations = {"data": Location.of(path), "faces": NOWHERE, "external": NOWHERE}
-    return str(brought(STUDY, locations, scratch, dry)["data"])
+    return str(uploaded(STUDY, locations, scratch, dry)["data"])
 
 
 def image_set(uri, out, **config):
@@ -88,9 +88,9 @@ def test_a_second_test_set_may_be_a_manifest_whatever_the_layout_of_the_images(f
     study = load_study(SMOKE, ["ingest.layout=kermany"])
     (tmp_path / "scratch").mkdir()
     manifest = Location.of(folder / "labels.csv")
-    assert brought(study, {"external": manifest}, tmp_path / "scratch")["external"].key.endswith(".zip")
+    assert uploaded(study, {"external": manifest}, tmp_path / "scratch")["external"].key.endswith(".zip")
     with pytest.raises(ConfigError, match=r"ingest\.layout is 'kermany', but labels\.csv is a manifest"):
-        brought(study, {"data": manifest}, tmp_path / "scratch")
+        uploaded(study, {"data": manifest}, tmp_path / "scratch")
 
 
 @pytest.mark.parametrize("kind", ["zip", "gztar"])

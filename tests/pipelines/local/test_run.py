@@ -230,7 +230,7 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_neither_processes_nor_scratch(xrays
     assert process.wait(PATIENCE_S) == 130
     assert not processes(folder) and not [*(tmp_path / "tmp").iterdir()]
     said = (tmp_path / "said.txt").read_text(encoding="utf-8")
-    assert "the same command goes on from the last checkpoint" in said
+    assert "the same command continues from the last checkpoint" in said
     assert "Traceback" not in said
     assert (second.code, len(second.errors)) == (2, 1)
     assert "in use by another run of this study" in second.errors[0]
@@ -268,7 +268,7 @@ def test_a_full_disk_is_one_sentence(xrays, tmp_path):
     full = ["bash", "-c", 'ulimit -f 150 && exec "$@"', "bash", *words]  # 48 images of 64 px take 192 KiB
     done = subprocess.run(full, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr[-3000:]
-    assert "has no room (File too large); make room and start again" in done.stderr.splitlines()[-1]
+    assert "has no space left (File too large); free some and start again" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -279,12 +279,12 @@ def test_a_box_without_memory_is_said_to_be_one(line, tmp_path, capsys):
     (tmp_path / "engine.log").write_text(f"train_classifier: 8 images\n{line}\nTraceback\nRuntimeError: a box failed\n")
     assert _explain(tmp_path, tmp_path / "store", 1) == 1
     told = capsys.readouterr().err
-    assert "had no memory left" in told and told.count("\n") == 1
+    assert "ran out of memory" in told and told.count("\n") == 1
 
 
 def test_a_full_disk_that_the_engine_meets_is_one_sentence_as_well(tmp_path):
     (tmp_path / "engine.log").write_text("Traceback\nOSError: [Errno 28] No space left on device: 'cache.json'\n")
-    with pytest.raises(SyntrialError, match=r"no room .*cache\.json"):
+    with pytest.raises(SyntrialError, match=r"no space left .*cache\.json"):
         _explain(tmp_path, tmp_path / "store", 1)
 
 
@@ -321,8 +321,8 @@ MISTAKES = {
     "no such second test set": (["--external", "nowhere"], "/nowhere"),
     "a class that is not there": (["--set", "classes=[normal, covid]"], "no image of the class 'covid'"),
     "a broken manifest": (["--data", "MANIFEST"], "needs the columns file and label"),
-    "a place that takes no folder": (["--runs", "MANIFEST/runs"], "--runs takes another place"),
-    "a place among the images": (["--data", "BAD", "--runs", "BAD/normal/runs"], "lies within --data"),
+    "a place that takes no folder": (["--runs", "MANIFEST/runs"], "give --runs another folder"),
+    "a place among the images": (["--data", "BAD", "--runs", "BAD/normal/runs"], "is inside --data"),
     "no data at all": (["--data", ""], "--data is empty"),
     "no folder at all": (["--runs", ""], "--runs is empty"),
     "a scheme that is none": (["--data", "ftp://somewhere/xrays"], "ftp"),

@@ -237,7 +237,7 @@ def test_a_run_without_a_terminal_is_told_in_lines(tmp_path, code):
     with engine_of(tmp_path, SHORT, str(code)) as engine:
         assert watch(tmp_path, engine, [INGEST, FIRST, SECOND, REPORT], out) == code
     first, ingest, gan, last = out.getvalue().splitlines()
-    assert first == "4 boxes, 400 images to be processed, about 40 s if nothing is done yet"
+    assert first == "4 boxes, 400 images to process, about 40 s with an empty cache"
     assert re.fullmatch(r"ingest: done in \d+ s, .* images/s, loss_g 0\.25", ingest)
     assert re.fullmatch(r"gan b: done in \d+ s, .* images/s, loss_g 0\.25", gan)
     assert re.fullmatch(
@@ -271,7 +271,7 @@ def test_ctrl_c_ends_everything_and_says_how_to_go_on(tmp_path, number):
         run.send_signal(number)
         _, told = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == INTERRUPTED
-    assert re.search(rb"^stopped after \d+ s; the same command goes on from the last checkpoint$", told, re.MULTILINE)
+    assert re.search(rb"^stopped after \d+ s; the same command continues from the last checkpoint$", told, re.MULTILINE)
     assert is_gone(group)
 
 
