@@ -23,9 +23,9 @@ from pipelines.cluster.remote import RUNS, Look, RemoteRuns, why_failed
 from pipelines.cluster.results import add_report, show_results
 from pipelines.cluster.upload import brought
 from pipelines.counts import costed, counted
-from pipelines.flags import add_study, locations_of, texts
+from pipelines.flags import add_study, locations_of, study_of, texts
 from syntrial import __version__
-from syntrial.config import StudyConfig, load_study
+from syntrial.config import StudyConfig
 from syntrial.errors import ConfigError
 from syntrial.store import token
 from syntrial.store.uris import NOWHERE, Location, StorageError
@@ -104,7 +104,7 @@ def submit(flags: argparse.Namespace) -> int:
 def prepared(flags: argparse.Namespace, scratch: Path, dry: bool = False) -> Prepared:
     """The study of the flags, compiled, its local data in the store."""
     refuse_without_clone()
-    study, place = load_study(flags.study, flags.set), load_place(flags.place, flags.gpus)
+    study, place = study_of(flags), load_place(flags.place, flags.gpus)
     locations = locations_of(flags, study)
     counted(study, {name: NOWHERE if found.is_remote else found for name, found in locations.items()})
     return Prepared(study, place, compiled(study, place, texts(brought(study, locations, scratch, dry)), scratch))

@@ -21,11 +21,11 @@ from typing import Any, TextIO
 import pipelines
 import syntrial
 from pipelines.counts import Counts, costed, counted
-from pipelines.flags import add_study, locations_of, texts
+from pipelines.flags import add_study, locations_of, study_of, texts
 from pipelines.graph import arguments_of
 from pipelines.local.watch import AT_ONCE, Planned, needed_s, watch
 from pipelines.plan import box_threads, guessed, images_shown, measure, planned
-from syntrial.config import StudyConfig, load_study
+from syntrial.config import StudyConfig
 from syntrial.errors import ConfigError, DataError, SyntrialError
 from syntrial.reporting import table
 from syntrial.store import atomic
@@ -51,7 +51,7 @@ def run(flags: argparse.Namespace) -> int:
     """Runs a study, or prints what it would cost. Returns the exit code; raises SyntrialError for what a person can
     mend.
     """
-    study = load_study(flags.study, flags.set)
+    study = study_of(flags)
     locations = locations_of(flags, study)
     if flags.dry_run:
         return _dry_run(study, costed(study, locations))

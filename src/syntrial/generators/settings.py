@@ -312,7 +312,6 @@ def _merged(name: str, own: Any, shared: dict[str, Any]) -> tuple[Any, set[str]]
 def _refuse_name(name: str) -> None:
     if not NAME.fullmatch(name) or name in RESERVED:
         raise ValueError(
-            f"a generator cannot be called {name!r}; a name has letters, digits, - and _ (31 at most, a letter first), "
-            "and is neither "
-            f"{' nor '.join(RESERVED)}"
+            f"{name} cannot be the name of a generator, which begins with a letter, has letters, digits, - and _ "
+            f"(31 at most) and is neither {' nor '.join(RESERVED)}"
         )
