@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pipelines.graph import continuing, starts_of
-from syntrial.config import StudyConfig
+from syntrial.config import StudyConfig, load_study
 from syntrial.errors import ConfigError, DataError
 from syntrial.store.uris import NOWHERE, Location
 
@@ -29,6 +29,17 @@ def add_study(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="change a setting, such as generators.simple.epochs=5",
     )
+
+
+def study_of(flags: argparse.Namespace) -> StudyConfig:
+    """The study with its changes.
+
+    Raises:
+        ConfigError: no study is named, or it is none.
+    """
+    if not flags.study:
+        raise ConfigError("--study is empty; it names a study file, such as studies/quick.yaml")
+    return load_study(flags.study, flags.set)
 
 
 def locations_of(flags: argparse.Namespace, study: StudyConfig) -> dict[str, Location]:

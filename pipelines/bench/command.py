@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.boxes import BOXES
+from syntrial.commandline import number_of
 from syntrial.config import IngestConfig, StudyConfig, load_study
 from syntrial.errors import DataError
 from syntrial.imageset import ImageSet
@@ -69,8 +70,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--study", default="", help="study with the sizes (default: studies/quick.yaml, on a GPU paper.yaml)"
     )
-    parser.add_argument("--rounds", type=int, default=6, help="rounds of each measurement (default: %(default)s)")
-    parser.add_argument("--files", type=int, default=400, help="files to ingest, at most 400 (default: %(default)s)")
+    rounds, files = number_of("rounds", 1000), number_of("files", 400, least=20)
+    parser.add_argument("--rounds", type=rounds, default=6, help="rounds of each measurement (default: %(default)s)")
+    parser.add_argument("--files", type=files, default=400, help="files to ingest, 20 to 400 (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="exit code 1 when a bound is missed")
     parser.set_defaults(command=bench)
 

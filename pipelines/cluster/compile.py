@@ -11,8 +11,7 @@ from typing import Any
 from pipelines.cluster.containers import refuse_without_clone
 from pipelines.cluster.package import compiled
 from pipelines.cluster.place import add_place, load_place
-from pipelines.flags import add_study, locations_of, texts
-from syntrial.config import load_study
+from pipelines.flags import add_study, locations_of, study_of, texts
 from syntrial.errors import DataError
 from syntrial.store import atomic
 from syntrial.store.uris import NOWHERE, Location
@@ -30,7 +29,7 @@ def add_to(commands: Any) -> None:
 def compile_study(flags: argparse.Namespace) -> int:
     """Writes the package atomically. Returns the exit code."""
     refuse_without_clone()
-    study = load_study(flags.study, flags.set)
+    study = study_of(flags)
     target = Path(flags.output or f"{study.name}.yaml")
     with tempfile.TemporaryDirectory() as scratch:
         place = load_place(flags.place, flags.gpus)

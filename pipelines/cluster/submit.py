@@ -23,9 +23,9 @@ from pipelines.cluster.remote import RUNS, Look, RemoteRuns, why_failed
 from pipelines.cluster.results import add_report, show_results
 from pipelines.cluster.upload import uploaded
 from pipelines.counts import costed, count_images
-from pipelines.flags import add_study, locations_of, texts
+from pipelines.flags import add_study, locations_of, study_of, texts
 from syntrial import __version__
-from syntrial.config import StudyConfig, load_study
+from syntrial.config import StudyConfig
 from syntrial.errors import ConfigError
 from syntrial.store import token
 from syntrial.store.uris import NOWHERE, Location, StorageError
@@ -108,7 +108,7 @@ def submit(flags: argparse.Namespace) -> int:
 def prepared(flags: argparse.Namespace, scratch: Path, dry: bool = False) -> Prepared:
     """Loads and compiles the study that the flags name, and uploads its local data."""
     refuse_without_clone()
-    study, place = load_study(flags.study, flags.set), load_place(flags.place, flags.gpus)
+    study, place = study_of(flags), load_place(flags.place, flags.gpus)
     locations = locations_of(flags, study)
     count_images(study, {name: NOWHERE if found.is_remote else found for name, found in locations.items()})
     return Prepared(study, place, compiled(study, place, texts(uploaded(study, locations, scratch, dry)), scratch))

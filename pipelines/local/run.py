@@ -21,11 +21,11 @@ from typing import Any, TextIO
 import pipelines
 import syntrial
 from pipelines.counts import Counts, costed, count_images
-from pipelines.flags import add_study, locations_of, texts
+from pipelines.flags import add_study, locations_of, study_of, texts
 from pipelines.graph import arguments_of
 from pipelines.local.watch import AT_ONCE, Planned, needed_s, watch
 from pipelines.plan import box_threads, guessed, images_shown, measure, planned
-from syntrial.config import StudyConfig, load_study
+from syntrial.config import StudyConfig
 from syntrial.errors import ConfigError, DataError, SyntrialError
 from syntrial.reporting import table
 from syntrial.store import atomic
@@ -54,7 +54,7 @@ def run(flags: argparse.Namespace) -> int:
     Raises:
         SyntrialError: an error that the user can correct.
     """
-    study = load_study(flags.study, flags.set)
+    study = study_of(flags)
     locations = locations_of(flags, study)
     if flags.dry_run:
         return _dry_run(study, costed(study, locations))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from syntrial import __version__, commandline
-from syntrial.commandline import Flags, Group, Parser
+from syntrial.commandline import Flags, Group, Parser, number_of
 from syntrial.errors import DataError
 
 if TYPE_CHECKING:
@@ -310,16 +310,7 @@ def _study(flags: Flags, **given: Any) -> StudyConfig:
     return load_study(flags.study, [*flags.set, *own])
 
 
-def _number_of(unit: str, most: int) -> Callable[[str], int]:
-    def parsed(text: str) -> int:
-        if not text.isdecimal() or not 1 <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text} is not a whole number of {unit} from 1 to {most}")
-        return int(text)
-
-    return parsed
-
-
-_px, _days = _number_of("px", 4096), _number_of("days", 3650)
+_px, _days = number_of("px", 4096), number_of("days", 3650)
 
 
 def _followed(out: str) -> Path:

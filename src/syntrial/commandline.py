@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from syntrial.errors import ConfigError, SyntrialError
@@ -40,6 +41,17 @@ class Group:
 
     def __str__(self) -> str:
         return "\n".join([f"{self.heading}:", *(f"  {name:18}{what}" for name, what in self.commands.items())])
+
+
+def number_of(unit: str, most: int, least: int = 1) -> Callable[[str], int]:
+    """The type of a flag that takes a whole number."""
+
+    def parsed(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number of {unit} from {least} to {most}")
+        return int(text)
+
+    return parsed
 
 
 def run(parser: Parser, words: list[str] | None = None) -> int:

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 from local_runs import ROOT, SMOKE, command, environment
 
+from pipelines.__main__ import main
 from pipelines.bench.command import Figure, _spans
 from pipelines.bench.turns import EnoughError, Turns
 
@@ -35,6 +36,18 @@ def test_every_figure_has_its_row():
     assert head.startswith("sizes of smoke: 32 px; cpu")
     assert [line[: len(row)] for line, row in zip(lines, ROWS, strict=True)] == ROWS
     assert lines[-1].split()[-3:] == ["0.000", "<=", "0"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--rounds", 0), "argument --rounds: 0 is not a whole number of rounds from 1 to 1000"),
+        (("--files", 3), "argument --files: 3 is not a whole number of files from 20 to 400"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_one_sentence(flags, told, capsys):
+    assert main(["bench", *map(str, flags)]) == 2
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("value", "bound"), [(0.95, ">= 0.95"), (0.5, "<= 0.5"), (7.0, "")])

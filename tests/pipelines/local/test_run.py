@@ -324,6 +324,7 @@ MISTAKES = {
     "a place that takes no folder": (["--runs", "MANIFEST/runs"], "give --runs another folder"),
     "a place among the images": (["--data", "BAD", "--runs", "BAD/normal/runs"], "is inside --data"),
     "no data at all": (["--data", ""], "--data is empty"),
+    "no study at all": (["--study", ""], "--study is empty"),
     "no folder at all": (["--runs", ""], "--runs is empty"),
     "a scheme that is none": (["--data", "ftp://somewhere/xrays"], "ftp"),
     "images that are all bad": (["--data", "BAD"], "no usable image"),
