@@ -109,3 +109,10 @@ def test_a_generator_whose_description_was_changed_is_refused(change, tmp_path):
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(DataError, match="was changed after it was written"):
         TrainedGenerator.open(tmp_path / "faces")
+
+
+def test_a_folder_of_something_else_is_refused_with_what_it_lacks(tmp_path):
+    (tmp_path / "about.json").write_text('{"verb": "train_classifier"}')
+    (tmp_path / "lineage.csv").write_text("generator,sha256,group\n")
+    with pytest.raises(DataError, match="is not a trained generator: its files state no 'name'"):
+        TrainedGenerator.open(tmp_path)

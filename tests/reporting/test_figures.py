@@ -61,6 +61,11 @@ def test_the_area_under_the_averaged_curve_is_the_mean_auroc(drawn):
     assert np.trapezoid(figures.mean_roc(outcome, "external"), figures.GRID) == pytest.approx(np.mean(areas), abs=0.01)
 
 
+def test_arms_of_a_studys_own_differ_in_colour_from_each_other_and_from_the_reference():
+    colours = [colour for colour, _ in figures.lines_of(["original", "half", "alone", "copies"]).values()]
+    assert len(set(colours)) == len(colours)
+
+
 def test_classes_whose_names_look_alike_in_a_file_name_keep_their_own_strips(tmp_path):
     study = small_study(arms=["original"], classes=["a b", "a-b"])
     images = ImageSet.open(Study(study, tmp_path).build()["held_out_images"])

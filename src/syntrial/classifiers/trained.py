@@ -59,7 +59,9 @@ class TrainedClassifier:
             hint = "; name one of the seeds in its folder classifiers" if (folder / "classifiers").is_dir() else ""
             missing = Path(error.filename).name
             raise DataError(f"{folder} is not a trained classifier: it lacks {missing}{hint}") from None
-        except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        except KeyError as error:
+            raise DataError(f"{folder} is not a trained classifier: its files state no {error}") from None
+        except (OSError, ValueError, TypeError, csv.Error) as error:
             raise DataError(f"{folder} is not a trained classifier: {error}") from None
         if not unchanged:
             raise DataError(f"{folder} was changed after it was written: its files do not fit the digest in about.json")

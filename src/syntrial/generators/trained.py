@@ -39,7 +39,9 @@ class TrainedGenerator:
             unchanged = about["digest"] == _digest(folder, about)
         except FileNotFoundError as error:
             raise DataError(f"{folder} is not a trained generator: it lacks {Path(error.filename).name}") from None
-        except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        except KeyError as error:
+            raise DataError(f"{folder} is not a trained generator: its files state no {error}") from None
+        except (OSError, ValueError, TypeError, csv.Error) as error:
             raise DataError(f"{folder} is not a trained generator: {error}") from None
         if not unchanged:
             raise DataError(f"{folder} was changed after it was written: its files do not fit the digest in about.json")

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from syntrial.arms import REFERENCE
 from syntrial.imageset import REAL, ImageSet
 from syntrial.judging.metrics import Floats, roc_points
 from syntrial.judging.verdict import LOWER_IS_BETTER, NAMES
@@ -197,9 +198,12 @@ def roc(folder: Path, held_out: dict[str, Outcome], part: str) -> Picture:
 
 
 def lines_of(arms: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Colour and dashes of each arm: those of LINES, or a pair that LINES does not use."""
-    colours = dict.fromkeys(colour for colour, _ in LINES.values())
-    spare = cycle(pair for pair in product(colours, DASHES) if pair not in LINES.values())
+    """Colour and dashes of each arm: those of LINES, or a pair that LINES does not use; arms of a study's own differ in
+    colour as long as there is one.
+    """
+    colours = dict.fromkeys(colour for arm, (colour, _) in LINES.items() if arm != REFERENCE)
+    pairs = ((colour, dashes) for dashes, colour in product(DASHES, colours))
+    spare = cycle(pair for pair in pairs if pair not in LINES.values())
     return {arm: LINES[arm] if arm in LINES else next(spare) for arm in arms}
 
 
