@@ -228,7 +228,7 @@ def test_a_verb_replaces_nothing_that_another_verb_wrote_and_no_whole_run(chain,
     assert "was not written by syntrial split and would be replaced" in capsys.readouterr().err
     (out / "run.json").touch()
     assert main(["ingest", images, str(out)]) == 2
-    assert "was not written by syntrial ingest, which would replace it" in capsys.readouterr().err
+    assert "was not written by syntrial ingest and would be replaced" in capsys.readouterr().err
     assert sorted(out.iterdir()) == sorted([*before, out / "run.json"])
 
 
