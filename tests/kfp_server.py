@@ -113,7 +113,7 @@ class KubeflowServer:
         if happens := self.before.pop(path, None):
             happens(path)
         if status := self.refuse.pop((method, path), 0):
-            raise Refusal(status, "it was told to refuse")
+            raise Refusal(status, "the test made it refuse")
         for pattern, verb, action in ROUTES:
             if verb == method and (match := re.fullmatch(pattern, path)):
                 found = action(self, *map(unquote, match.groups()), query, body)

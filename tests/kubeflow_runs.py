@@ -170,10 +170,10 @@ class Run:
 
     def ended(self) -> Look:
         """Its boxes, once it is over."""
-        wait_for(lambda: self.look.is_over, self.told)
+        wait_for(lambda: self.look.is_over, self.reported)
         return self.look
 
-    def told(self) -> str:
+    def reported(self) -> str:
         """What it has come to, in lines."""
         return "\n".join(f"{box.name}: {box.state} {box.message}" for box in self.look.boxes)
 
@@ -193,10 +193,10 @@ def look_at(name: str) -> Look:
     return runs.look(runs.find(name)["run_id"])
 
 
-def wait_for(happened: Callable[[], T], told: Callable[[], object] = str) -> T:
-    """The first true result of `happened`; fails with the message of `told` if that takes too long."""
+def wait_for(happened: Callable[[], T], reported: Callable[[], object] = str) -> T:
+    """The first true result of `happened`; fails with the message of the second function if that takes too long."""
     end_s = time.monotonic() + PATIENCE_S
     while not (found := happened()):
-        assert time.monotonic() < end_s, f"what was waited for did not happen; {told()}"
+        assert time.monotonic() < end_s, f"what was waited for did not happen; {reported()}"
         time.sleep(1)
     return found

@@ -64,8 +64,8 @@ class Space:
     def said_of(self, job: str) -> str:
         """What the cluster knows of a Job, for whoever has to find out what is wrong with it."""
         asked = (("get", "pods", "--output=wide"), ("get", "events", "--sort-by=.lastTimestamp"))
-        told = [self.kubectl(*words, check=False)[-3000:] for words in asked]
-        return "\n".join([*told, self.log(job, "--tail=30")])
+        reported = [self.kubectl(*words, check=False)[-3000:] for words in asked]
+        return "\n".join([*reported, self.log(job, "--tail=30")])
 
     def keys(self) -> dict[str, str]:
         """The store's, as the cluster has them: encoded."""
@@ -82,11 +82,11 @@ class Space:
             return bytes(response.read())
 
 
-def until(happened: Callable[[], T], told: Callable[[], str], limit_s: float = lab.PATIENCE_S) -> T:
-    """The first true result of `happened`; fails with the message of `told` if that takes too long."""
+def until(happened: Callable[[], T], reported: Callable[[], str], limit_s: float = lab.PATIENCE_S) -> T:
+    """The first true result of `happened`; fails with the message of `reported` if that takes too long."""
     end_s = time.monotonic() + limit_s
     while not (found := happened()):
-        assert time.monotonic() < end_s, f"what was waited for did not happen:\n{told()}"
+        assert time.monotonic() < end_s, f"what was waited for did not happen:\n{reported()}"
         time.sleep(0.5)
     return found
 

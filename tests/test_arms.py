@@ -156,8 +156,8 @@ def pooled(folder, protocol, study):
     drawn = [drawn_set(folder / label, parts, "simple", label, study.images_per_class) for label in study.classes]
     pool(parts, drawn, folder / "pool", config=study.split)
     about = json.loads((folder / "pool" / "about.json").read_text())
-    for told in about["generators"].values():
-        told["config"] = {}
+    for reported in about["generators"].values():
+        reported["config"] = {}
     (folder / "pool" / "about.json").write_text(json.dumps(about))
     return folder / "pool"
 

@@ -75,17 +75,20 @@ QUICK = Path(__file__).parents[1] / "studies" / "quick.yaml"
         ),
         (
             "generators.simple.transfer_discriminator=false",
-            "simple.transfer_discriminator is False, which a gen",
+            "simple.transfer_discriminator is False, which has no effect on a generator without",
         ),
-        ("generators.faces.transfer_discriminator=false", "faces.transfer_discriminator is False, which a generator w"),
+        (
+            "generators.faces.transfer_discriminator=false",
+            "faces.transfer_discriminator is False, which has no effect on",
+        ),
         ("conventional.cval=9", "conventional.cval is 9, which has no effect with fill_mode nearest"),
         (
             "generators.simple.gradient_penalty=5",
-            "simple.gradient_penalty is 5, which loss non_saturating does not",
+            "simple.gradient_penalty is 5, which has no effect with loss non_saturating",
         ),
         (
             "generators.simple={ema_half_life: 0, ema_ramp_up: 0.1}",
-            "simple.ema_ramp_up is 0.1, which an ema_half_life",
+            "simple.ema_ramp_up is 0.1, which has no effect with ema_half_life 0",
         ),
         ("classes=[Normal, 'normal ']", r"classes contains an item twice: \['Normal', 'normal '\]"),
         ("generators.all.lr=-1", "^quick.yaml: generators.all.lr is -1; input should be greater than 0$"),

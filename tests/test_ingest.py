@@ -349,7 +349,7 @@ def test_a_zip_and_its_folder_give_the_same_image_set(tmp_path):
     assert sets[0].digest == sets[1].digest
 
 
-def test_a_tar_is_unpacked_beside_the_output_and_nothing_of_it_stays(tmp_path):
+def test_a_tar_is_unpacked_next_to_the_output_and_nothing_of_it_stays(tmp_path):
     packed = shutil.make_archive(str(tmp_path / "pack"), "gztar", two_classes(tmp_path / "in"))
     (tmp_path / "here").mkdir()
     assert run(Path(packed), tmp_path / "here")[1]["used"] == 8
@@ -389,11 +389,11 @@ def test_a_senseless_number_of_processes_is_refused(tmp_path, monkeypatch):
         run(two_classes(tmp_path / "in"), tmp_path)
 
 
-def test_progress_is_told_to_the_last_file(tmp_path, monkeypatch):
+def test_progress_is_reported_to_the_last_file(tmp_path, monkeypatch):
     monkeypatch.setenv("SYNTRIAL_PROGRESS", str(tmp_path / "progress"))
     run(two_classes(tmp_path / "in"), tmp_path)
-    (told,) = (tmp_path / "progress").glob("*.jsonl")
-    last = json.loads(told.read_text().splitlines()[-1])
+    (reported,) = (tmp_path / "progress").glob("*.jsonl")
+    last = json.loads(reported.read_text().splitlines()[-1])
     assert (last["done"], last["total"], last["state"]) == (8, 8, "done")
     assert last["labels"] == {"kind": "images", "label": "64px"}
 

@@ -126,9 +126,9 @@ def test_a_loop_that_calls_all_the_time_writes_once_a_second_and_loses_nothing(
         for shown in range(1, 1_001):
             clock.now_s += 1 / 128
             progress.update(shown, loss_g=float(shown))
-    told = events(folder)
-    assert [event.done for event in told] == [0, 128, 256, 384, 512, 640, 768, 896, 1_000]
-    assert told[-1].numbers == {"loss_g": 1_000.0}
+    reported = events(folder)
+    assert [event.done for event in reported] == [0, 128, 256, 384, 512, 640, 768, 896, 1_000]
+    assert reported[-1].numbers == {"loss_g": 1_000.0}
     assert len(capsys.readouterr().err.splitlines()) == 2  # for people, once in ten seconds is enough
 
 
@@ -152,8 +152,8 @@ def test_a_cut_training_says_from_where_it_goes_on(capsys: pytest.CaptureFixture
     with Progress("train_generator", total=1_000, **GAN) as progress:
         progress.skip_to(0)
         progress.skip_to(900)
-    told = capsys.readouterr().err.splitlines()
-    assert told[1:-1] == ["train_generator held out simple/normal: goes on from 90%"]
+    reported = capsys.readouterr().err.splitlines()
+    assert reported[1:-1] == ["train_generator held out simple/normal: goes on from 90%"]
 
 
 def test_the_newest_numbers_stay_until_there_are_newer_ones(folder: Path, clock: Clock) -> None:
@@ -168,11 +168,11 @@ def test_speed_is_that_of_late_and_at_the_end_that_of_the_whole(folder: Path, cl
         for second in range(1, 101):
             clock.now_s += 1
             progress.update(10 * second if second <= 50 else 500 + 16 * (second - 50))
-    told = events(folder)
-    assert (told[50].per_s, told[-2].per_s, told[-1].per_s) == (10.0, 16.0, 13.0)
+    reported = events(folder)
+    assert (reported[50].per_s, reported[-2].per_s, reported[-1].per_s) == (10.0, 16.0, 13.0)
 
 
-def test_a_failure_is_told_in_one_line_and_goes_on_up(folder: Path) -> None:
+def test_a_failure_is_reported_in_one_line_and_raised(folder: Path) -> None:
     with pytest.raises(TrainingError), Progress("train_generator", total=1):
         raise TrainingError("the losses are\nnot finite")
     assert (events(folder)[-1].state, events(folder)[-1].error) == ("failed", "the losses are not finite")

@@ -153,10 +153,10 @@ def test_images_of_another_source_are_told_apart(words):
 
 
 def test_the_summary_holds_the_answers_and_fits_a_dashboard(made):
-    told = (made[0] / "summary.md").read_text()
-    assert "Resize check: 64 px against 32 px" in told
-    assert told.count("| D3 original + simple GAN |") == 4
-    assert len(told) < 50_000
+    reported = (made[0] / "summary.md").read_text()
+    assert "Resize check: 64 px against 32 px" in reported
+    assert reported.count("| D3 original + simple GAN |") == 4
+    assert len(reported) < 50_000
 
 
 def test_the_same_study_gives_the_same_results_bit_for_bit(made, tmp_path):
@@ -181,10 +181,10 @@ def test_returned_numbers_are_those_of_the_results(made):
 def test_a_study_of_one_arm_and_one_seed_has_a_report_that_says_so(tmp_path):
     study = small_study(arms=["original"], seeds=[0], resize_check={"full_side": 0})
     report(tmp_path / "out", **Study(study, tmp_path, external=False, full_size=False).build())
-    told = " ".join(Page((tmp_path / "out" / "report.html").read_text()).text)
-    assert "The study has a single arm, so nothing was compared" in told
-    assert "One seed only" in told
-    assert "The resize check was switched off" in told
+    reported = " ".join(Page((tmp_path / "out" / "report.html").read_text()).text)
+    assert "The study has a single arm, so nothing was compared" in reported
+    assert "One seed only" in reported
+    assert "The resize check was switched off" in reported
 
 
 def test_three_classes_are_reported_and_names_that_look_like_markup_are_shown_as_they_are(tmp_path):

@@ -163,10 +163,10 @@ def test_a_part_that_the_data_leave_nobody_for_is_refused_with_what_helps(tmp_pa
     rows = [Row("", "normal", f"n{i}", split=parts[i % len(parts)], file=f"n{i}") for i in range(40)]
     rows += [Row("", "pneumonia", f"p{i}", split=given[i % len(given)], file=f"p{i}") for i in range(40)]
     whole = write(tmp_path / "set", list(zip(noise(80), rows, strict=True)), CLASSES)
-    told = (
+    reported = (
         rf"no image of \w+ is in {part}; the data give all of them other parts: give some .* {part}, for instance in a"
     )
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=reported):
         split(whole, tmp_path / "out", protocol="held_out", config=HALVES)
 
 

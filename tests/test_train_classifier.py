@@ -140,8 +140,8 @@ def test_it_writes_what_it_says(two_seeds):
     own = [f"classifiers/seed-{seed}/{name}" for seed in "35" for name in ("about.json", "lineage.csv", WEIGHTS)]
     assert sorted(contents(folder)) == ["about.json", *own, "curves.csv", "lineage.csv", "predictions.csv"]
     about = read(folder, "about.json")
-    told = {"arm": "simple_gan", "protocol": "held_out", "seeds": [3, 5], "side": 32, "classes": CLASSES}
-    assert told.items() <= about.items()
+    reported = {"arm": "simple_gan", "protocol": "held_out", "seeds": [3, 5], "side": 32, "classes": CLASSES}
+    assert reported.items() <= about.items()
     assert CnnConfig.of(about["config"]) == LONG and AugmentConfig.of(about["conventional"]) == AUGMENT
     curve = table(folder / "curves.csv")
     assert tuple(curve[0]) == CURVE
@@ -191,8 +191,8 @@ def test_each_seeds_classifier_says_what_it_is_and_gives_its_predictions_again(t
     folder, whole = two_seeds[0], ImageSet.open(pooled["held_out"])
     for seed in (3, 5):
         found = TrainedClassifier.open(folder / "classifiers" / f"seed-{seed}")
-        told = {"arm": "simple_gan", "protocol": "held_out", "seed": seed, "architecture": "cnn"}
-        assert told.items() <= found.about.items()
+        reported = {"arm": "simple_gan", "protocol": "held_out", "seed": seed, "architecture": "cnn"}
+        assert reported.items() <= found.about.items()
         assert (found.side, found.classes, found.config) == (32, CLASSES, LONG)
         assert found.ancestors == read_lineage(folder / "lineage.csv")["simple_gan"]
         chances = found.probabilities(whole, torch.device("cpu"))

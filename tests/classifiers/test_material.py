@@ -193,7 +193,7 @@ def test_alone_no_real_image_trains_and_every_one_that_judged_still_does(pools):
 
 def test_more_images_than_were_drawn_are_refused_with_what_would_give_them(pools):
     real = material_of(pools["held_out"], "original", AUGMENT, CPU).original_images // len(CLASSES)
-    match = rf"arm many wants \d+ simple images of normal \(dose 3\), and {DRAWN} were drawn; raise images_per_class to"
+    match = rf"arm many needs \d+ simple images of normal \(dose 3\), and {DRAWN} were drawn; raise images_per_class to"
     assert 3 * real > DRAWN
     with pytest.raises(ConfigError, match=match):
         material_of(pools["held_out"], "many: add=simple dose=3", AUGMENT, CPU)

@@ -150,22 +150,22 @@ def test_a_box_that_fails_is_named_with_its_reason_even_when_its_pod_is_gone(kub
         (tmp_path / label).mkdir()
         (tmp_path / label / "a.png").write_text(f"no picture {FRESH}", encoding="utf-8")
     run = kubeflow.submit(*STUDY, *TINY, "--data", tmp_path)
-    (told,) = (line for line in run.done.stderr.splitlines() if line.startswith("ingest images failed"))
+    (reported,) = (line for line in run.done.stderr.splitlines() if line.startswith("ingest images failed"))
     assert run.done.returncode == 1
-    assert "no usable image" in told
+    assert "no usable image" in reported
     lab.kubectl("delete", "pods", *IN_NAMESPACE, run.selector)
-    assert told in kubeflow.pipelines("status", run.name).stderr
+    assert reported in kubeflow.pipelines("status", run.name).stderr
 
 
 def test_training_that_is_killed_or_evicted_goes_on_from_its_checkpoint(kubeflow, tmp_path):
     before = kept(kubeflow)
     run = kubeflow.begin(*STUDY, *KILLED, *FRESH)
-    killed, evicted = wait_for(lambda: learning(run, len(kept(kubeflow) - before)), run.told)
+    killed, evicted = wait_for(lambda: learning(run, len(kept(kubeflow) - before)), run.reported)
     lab.kubectl("exec", killed.pod, *IN_NAMESPACE, "--container=main", "--", "sh", "-c", "kill -KILL -1", check=False)
     evict(evicted.pod)
     look = run.ended()
     again = {box.name: box for box in look.boxes}
-    assert (look.state, again[killed.name].tries) == ("SUCCEEDED", 2), run.told()
+    assert (look.state, again[killed.name].tries) == ("SUCCEEDED", 2), run.reported()
     for box in (killed, evicted):  # a pod that is lost in its first seconds is made anew without a second try
         assert ": goes on from " in run.log(again[box.name])
     kubeflow.pipelines("status", run.name, "--report", tmp_path / "report")
@@ -186,13 +186,13 @@ def test_a_run_that_failed_goes_on_from_its_checkpoint_when_it_is_retried_in_the
         "0",
     )  # no other test's training
     run = Run(kubeflow.pipelines("submit", *words, "--place", tmp_path / "place.yaml"))
-    killed, _ = wait_for(lambda: learning(run, len(kept(kubeflow) - before)), run.told)
+    killed, _ = wait_for(lambda: learning(run, len(kept(kubeflow) - before)), run.reported)
     lab.kubectl("exec", killed.pod, *IN_NAMESPACE, "--container=main", "--", "sh", "-c", "kill -KILL -1", check=False)
     assert run.ended().state == "FAILED"
     known().kubeflow.ask("POST", f"/apis/v2beta1/runs/{run.look.run['run_id']}:retry")  # as its button does
-    wait_for(lambda: not run.look.is_over, run.told)
+    wait_for(lambda: not run.look.is_over, run.reported)
     look = run.ended()
-    assert look.state == "SUCCEEDED", run.told()
+    assert look.state == "SUCCEEDED", run.reported()
     (again,) = (box for box in look.boxes if box.name == killed.name)
     assert ": goes on from " in run.log(again)
 
@@ -207,9 +207,9 @@ def evict(pod):
 def test_a_driver_that_loses_its_pod_is_tried_again(kubeflow):
     words = (*STUDY, *TINY, *FRESH, *settings("ingest.min_side=30"))  # no other test's boxes are in the cache
     run = kubeflow.begin(*words)
-    lost = wait_for(lambda: driver_lost(run), run.told)
+    lost = wait_for(lambda: driver_lost(run), run.reported)
     look = run.ended()
-    assert look.state == "SUCCEEDED", run.told()
+    assert look.state == "SUCCEEDED", run.reported()
     tries = [node for node in look.workflow["status"]["nodes"].values() if node["name"][:-3] == lost[:-3]]
     assert sorted(node["phase"] for node in tries) == ["Error", "Succeeded"]
 
@@ -287,10 +287,10 @@ def by_task(workflow):
 
 def test_a_run_that_is_canceled_ends_with_its_pods(kubeflow):
     run = kubeflow.begin(*STUDY, *TINY, *FRESH)
-    wait_for(lambda: any(box.state == "running" for box in run.look.boxes), run.told)
+    wait_for(lambda: any(box.state == "running" for box in run.look.boxes), run.reported)
     assert kubeflow.pipelines("cancel", run.name).returncode == 0
     run.ended()
-    wait_for(lambda: {pod["status"]["phase"] for pod in run.pods} <= {"Succeeded", "Failed"}, run.told)
+    wait_for(lambda: {pod["status"]["phase"] for pod in run.pods} <= {"Succeeded", "Failed"}, run.reported)
     assert f"run {run.name} canceled" in kubeflow.pipelines("status", run.name).stderr
 
 
@@ -326,7 +326,7 @@ def test_artifacts_that_were_deleted_are_missed_and_made_anew_when_told(kubeflow
     words = (*STUDY, *TINY, *FRESH, *settings("ingest.min_side=31"))  # no other test's boxes are in the cache
     first = kubeflow.submit(*words)
     assert first.done.returncode == 0, first.done.stderr
-    assert {box.state for box in first.look.boxes} == {"done"}, first.told()
+    assert {box.state for box in first.look.boxes} == {"done"}, first.reported()
     kubeflow.delete("mlpipeline", f"v2/artifacts/syntrial/{first.look.run['run_id']}")
     other = (*words, *settings("split.seed=5"))
     missed = kubeflow.submit(*other)

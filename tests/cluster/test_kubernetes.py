@@ -95,8 +95,8 @@ def versions(where):
 
 def test_deploying_again_changes_nothing(ours):
     before, keys, minio = versions(ours), ours.keys(), ours.get("pod minio-0", ".metadata.uid")
-    told = deploy(ours).splitlines()
-    assert "job.batch/syntrial-buckets created" in told
+    reported = deploy(ours).splitlines()
+    assert "job.batch/syntrial-buckets created" in reported
     assert versions(ours) == before and len(before) > 10
     assert ours.keys() == keys and len(keys) == 2
     assert ours.get("pod minio-0", ".metadata.uid") == minio
@@ -189,12 +189,12 @@ def test_undeploying_gives_kubeflow_the_store_back_that_it_had(passing):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [{"workflowDefaults": 'spec: {podSpecPatch: ""}\n\n'}, {"failedPodRestart": "enabled: true"}, {}],
     ids=["defaults", "restarts", "nothing"],
 )
-def test_undeploying_tells_argo_again_what_it_was_told_before(told, passing):
-    before = {"executor": "resources: {}\n", **told}
+def test_undeploying_tells_argo_again_what_it_was_told_before(reported, passing):
+    before = {"executor": "resources: {}\n", **reported}
     words = [f"--from-literal={key}={value}" for key, value in before.items()]
     passing.kubectl("create", "configmap", "workflow-controller-configmap", *words)
     for _ in range(2):
@@ -356,14 +356,14 @@ def node(name, *marks):
 
 @pytest.fixture(scope="module")
 def executors(tmp_path_factory):
-    """Of each box of a study, what Kubeflow is told of its container and of its pod."""
+    """For each box of a study, Kubeflow's settings of its container and of its pod."""
     uris = {"data": "minio://syntrial/xrays", "faces": "minio://syntrial/xrays", "external": ""}
     study = load_study(ROOT / "studies" / "smoke.yaml")
     made = compiled(study, load_place(ROOT / "k8s" / "place.yaml"), uris, tmp_path_factory.mktemp("compiled"))
     spec, platform = yaml.safe_load_all(made.path.read_text(encoding="utf-8"))
-    told = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    reported = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     containers = {name: one["container"] for name, one in spec["deploymentSpec"]["executors"].items()}
-    return {name.removeprefix("exec-"): (container, told[name]) for name, container in containers.items()}
+    return {name.removeprefix("exec-"): (container, reported[name]) for name, container in containers.items()}
 
 
 @pytest.fixture
@@ -375,16 +375,23 @@ def placing(cluster, tmp_path):
 
 def as_placed(executor, **more):
     """A pod that is placed as Kubeflow places the box; what it would do does not matter."""
-    container, told = executor
+    container, reported = executor
     one = pod(image_of("cli", lab.REGISTRY), "true")
     accelerator = container["resources"].get("accelerator", {})
     if accelerator:
         one["containers"][0]["resources"]["limits"][accelerator["resourceType"]] = accelerator["resourceCount"]
-    terms = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": told.get("nodeAffinity", [])}}
-    affinity = {"affinity": {"nodeAffinity": terms}} if "nodeAffinity" in told else {}
-    selector = told.get("nodeSelector", {}).get("labels", {})
+    terms = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": reported.get("nodeAffinity", [])}}
+    affinity = {"affinity": {"nodeAffinity": terms}} if "nodeAffinity" in reported else {}
+    selector = reported.get("nodeSelector", {}).get("labels", {})
     account = {"serviceAccountName": "default"}
-    return {**one, **account, **affinity, "nodeSelector": selector, "tolerations": told.get("tolerations", []), **more}
+    return {
+        **one,
+        **account,
+        **affinity,
+        "nodeSelector": selector,
+        "tolerations": reported.get("tolerations", []),
+        **more,
+    }
 
 
 def where_it_is(space, name):

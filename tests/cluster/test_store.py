@@ -51,7 +51,7 @@ def test_ten_studies_at_once_end_as_each_ends_alone_and_leave_its_last_state_in_
 
 
 def training(out, seed):
-    """What a study's training is told. As in a pod, the store is all that it has in common with others."""
+    """The environment of a study's training. As in a pod, it shares only the store with others."""
     config = CONFIG.model_copy(update={"seed": seed})
     return {"images": out.parent / "xrays", "out": out, "kind": "simple", "label": "normal", "config": config}
 

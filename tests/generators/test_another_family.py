@@ -161,7 +161,7 @@ def test_a_collapse_is_met_with_its_own_advice(made, tmp_path):
         train_generator(made / "xrays", tmp_path / "out", kind="simple", label="normal", config=config)
 
 
-def test_a_study_mixes_it_with_gans_and_each_heeds_what_it_has():
+def test_a_study_mixes_it_with_gans_and_each_uses_its_own_settings():
     study = StudyConfig.of({"generators": {"all": {"width": 8, "spread": 0.25}, "fitted": {"architecture": "pixels"}}})
     assert study.generators["fitted"].spread == 0.25 and study.generators.simple.width == 8
     assert StudyConfig.of(study.model_dump(mode="json")) == study

@@ -54,7 +54,7 @@ def test_a_family_that_is_built_from_its_parts_draws_as_it_did(family):
     assert torch.equal(learner.drawn, again.drawn)
 
 
-def test_the_players_of_a_conditional_gan_heed_the_class():
+def test_the_players_of_a_conditional_gan_use_the_class():
     latent, images = torch.randn(1, 8).repeat(2, 1), torch.rand(1, 1, 32, 32).repeat(2, 1, 1, 1)
     label = torch.tensor([0, 1])
     one, other = Generator(32, 4, 8, 2).eval()(latent, label)
@@ -193,8 +193,8 @@ def test_the_discriminator_learns_to_tell_noise_from_stripes():
     config = DcganConfig(**TINY)
     learner = begin(32, 0, config, "test", CPU)
     stripes = torch.sin(torch.arange(32.0)).expand(8, 1, 32, 32).contiguous()
-    told = [learner.step([(stripes, torch.zeros(8, dtype=torch.int64))], 0)[2:].tolist() for _ in range(30)]
-    assert told[-1][0] > 0.6 > 0.4 > told[-1][1]
+    reported = [learner.step([(stripes, torch.zeros(8, dtype=torch.int64))], 0)[2:].tolist() for _ in range(30)]
+    assert reported[-1][0] > 0.6 > 0.4 > reported[-1][1]
 
 
 def test_images_that_are_all_alike_have_no_diversity():

@@ -101,8 +101,8 @@ def test_sensitivity_and_specificity_are_recall_of_a_class_and_of_the_others(see
 @pytest.mark.parametrize(("seed", "classes"), CASES)
 def test_brier_is_scikit_learns(seed, classes):
     prob_NK, label_N = predictions(seed, classes)
-    told = prob_NK[:, 1] if classes == 2 else prob_NK
-    assert metrics.brier(prob_NK, label_N) == pytest.approx(oracle.brier_score_loss(label_N, told))
+    reported = prob_NK[:, 1] if classes == 2 else prob_NK
+    assert metrics.brier(prob_NK, label_N) == pytest.approx(oracle.brier_score_loss(label_N, reported))
 
 
 def test_a_coin_has_a_brier_score_of_a_quarter():
@@ -181,9 +181,9 @@ def test_scores_are_the_single_numbers_by_name_and_finite(classes):
     assert list(scores) == ["accuracy", "loss", "auroc", "sensitivity", "specificity", "brier", "calibration_error"]
     assert all(type(value) is float and math.isfinite(value) for value in scores.values())
     sensitivity_K, specificity_K = metrics.sensitivity_specificity(prob_NK, label_N)
-    told = slice(1, 2) if classes == 2 else slice(0, 4)
-    assert scores["sensitivity"] == pytest.approx(sensitivity_K[told].mean())
-    assert scores["specificity"] == pytest.approx(specificity_K[told].mean())
+    reported = slice(1, 2) if classes == 2 else slice(0, 4)
+    assert scores["sensitivity"] == pytest.approx(sensitivity_K[reported].mean())
+    assert scores["specificity"] == pytest.approx(specificity_K[reported].mean())
 
 
 def test_probabilities_of_a_single_precision_softmax_are_taken():
@@ -227,7 +227,7 @@ print(metrics.log_loss(np.stack([prob_N, 1 - prob_N], axis=1), label_N).hex())
 """
 
 
-def test_the_bits_do_not_hang_on_the_threads_of_numpy():
+def test_the_bits_do_not_depend_on_the_threads_of_numpy():
     printed = {
         subprocess.run(
             [sys.executable, "-c", BITS],

@@ -227,7 +227,7 @@ def test_students_quantiles_are_scipys(level, freedom):
     assert student_quantile(level, freedom) == pytest.approx(stats.t.ppf(level, freedom), rel=1e-5)
 
 
-def test_a_test_set_that_bears_no_verdict_is_refused():
+def test_a_test_set_that_allows_no_verdict_is_refused():
     arm, control, label_N, group_N = trial(patients=4, images=1)
     with pytest.raises(DegenerateError, match="class 1 has 0 patients"):
         judge(arm, control, label_N * 0, group_N)

@@ -173,19 +173,19 @@ def test_a_launchers_settings_that_cannot_be_read_are_not_written_over(cluster):
     assert "apply" not in cluster.asked()
 
 
-@pytest.mark.parametrize("told", ["", CONTROLLERS], ids=["nothing", "something"])
-def test_what_the_controller_was_told_is_kept_to_the_last_newline_before_it_is_told_ours(cluster, told):
-    cluster.has(controller=told)
+@pytest.mark.parametrize("reported", ["", CONTROLLERS], ids=["nothing", "something"])
+def test_the_controllers_settings_are_kept_to_the_last_newline_before_ours_replace_them(cluster, reported):
+    cluster.has(controller=reported)
     done = cluster.run("deploy", "laptop")
     assert (done.returncode, done.stderr.count("\n")) == (0, 1)
     assert "is in workflow-controller-configmap-before-syntrial, and undeploy restores it" in done.stderr
     kept = (cluster.folder / "kept_words").read_text(encoding="utf-8").split("\0")
-    assert {f"--from-literal=workflowDefaults={told}", "--from-literal=failedPodRestart="} <= {*kept}
+    assert {f"--from-literal=workflowDefaults={reported}", "--from-literal=failedPodRestart="} <= {*kept}
     asked = cluster.asked()
     assert asked.index("create configmap workflow-controller") < asked.index("patch configmap workflow-controller")
 
 
-def test_what_we_told_the_controller_is_not_kept(cluster):
+def test_our_own_settings_of_the_controller_are_not_kept(cluster):
     cluster.has(controller=OURS)
     assert cluster.run("deploy", "laptop").stderr == ""
     assert not (cluster.folder / "kept_words").exists()
@@ -202,7 +202,7 @@ def test_what_we_told_the_controller_is_not_kept(cluster):
     ],
     ids=["something", "nothing"],
 )
-def test_undeploy_tells_the_controller_what_it_was_told_before_and_nothing_else(cluster, before, patch):
+def test_undeploy_restores_the_controllers_settings_and_changes_nothing_else(cluster, before, patch):
     cluster.has(controller=OURS, before=before)
     assert cluster.run("undeploy", "laptop").returncode == 0
     patches = re.findall("patch configmap workflow-controller-configmap --type merge -p (.*)", cluster.asked())
@@ -285,7 +285,7 @@ def test_a_kubectl_that_is_not_there_is_named(cluster, script, words):
     said_in_one_sentence(done, f"{words} is not installed")
 
 
-def test_undeploy_leaves_data_alone_unless_told(cluster):
+def test_undeploy_leaves_data_alone_unless_asked(cluster):
     assert cluster.run("undeploy", "laptop").returncode == 0
     assert "persistentvolumeclaim" not in cluster.asked()
     assert "secret" not in cluster.asked()

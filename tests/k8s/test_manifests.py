@@ -70,7 +70,7 @@ def containers(objects: dict[str, Object]) -> list[Object]:
 
 
 def controller() -> dict[str, Object]:
-    """What the workflow controller is told."""
+    """The settings of the workflow controller."""
     (patch,) = documents(K8S / "workflow-controller.yaml")
     assert [*patch] == ["data"]
     return {key: yaml.safe_load(text) for key, text in patch["data"].items()}
@@ -176,7 +176,7 @@ def test_files_name_no_image_that_exists():
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_what_is_deployed_bears_the_hash_of_what_is_in_it(overlay):
+def test_what_is_deployed_is_labelled_with_the_hash_of_its_content(overlay):
     images = [container["image"] for container in containers(rendered(overlay))]
     pattern = r"registry[.]example:5000/team/syntrial-(light|minio):([a-z]+-)?[0-9a-f]{16}"
     assert len(images) == 2

@@ -78,9 +78,9 @@ def test_an_installed_wheel_runs_a_study_from_any_folder(installed, elsewhere, x
 
 
 def test_one_help_lists_commands_and_verbs(installed, elsewhere):
-    told = syntrial(installed, elsewhere, "--help").stdout
-    assert told.index("whole studies:") < told.index("\n  submit ") < told.index("verbs, by hand:")
-    assert told.index("verbs, by hand:") < told.index("\n  ingest ")
+    reported = syntrial(installed, elsewhere, "--help").stdout
+    assert reported.index("whole studies:") < reported.index("\n  submit ") < reported.index("verbs, by hand:")
+    assert reported.index("verbs, by hand:") < reported.index("\n  ingest ")
 
 
 def test_a_verb_starts_without_what_only_whole_studies_need(installed, elsewhere, xrays):

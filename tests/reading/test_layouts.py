@@ -252,7 +252,7 @@ def test_a_manifest_says_class_and_group(tree, tmp_path, text):
     assert len(found.candidates) == 4
 
 
-def test_a_manifest_by_itself_finds_the_files_beside_it(tmp_path):
+def test_a_manifest_by_itself_finds_the_files_next_to_it(tmp_path):
     (tmp_path / "x").mkdir()
     for i in (1, 2):
         shutil.copy(SAMPLE[i], tmp_path / "x" / f"{i}.png")

@@ -20,7 +20,7 @@ def drawn(tmp_path_factory):
     return figures.draw_all(out, results, outcomes_of(arguments), images), images, outcomes_of(arguments)
 
 
-def test_the_curves_bear_the_papers_numbers(drawn):
+def test_the_curves_have_the_papers_numbers(drawn):
     assert [shown.path.name for shown in drawn[0]["curves"]] == [f"figure-{n:02d}.png" for n in range(4, 12)]
     assert "Figure 9 of the paper, ours: loss of D3" in drawn[0]["curves"][5].caption
 

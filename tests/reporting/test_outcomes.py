@@ -59,16 +59,16 @@ def test_a_class_that_the_study_does_not_have_is_refused(finished):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reported"),
     [
         ({"protocol": "as_printed"}, "is given as held_out"),
         ({"arm": "original"}, "arm original is given twice"),
         ({"arm": "conventional"}, "arm simple_gan is missing"),
     ],
 )
-def test_arms_that_are_not_those_of_the_study_are_refused(finished, changes, told):
+def test_arms_that_are_not_those_of_the_study_are_refused(finished, changes, reported):
     edit_json(held_out(finished, "simple_gan") / "about.json", **changes)
-    with pytest.raises(DegenerateError, match=told):
+    with pytest.raises(DegenerateError, match=reported):
         outcomes_of(finished)
 
 

@@ -48,10 +48,10 @@ def test_numbers_are_those_that_scikit_learn_has_from_the_same_file(folder, resu
         expected["accuracy"].append(accuracy_score(truth, [p > 0.5 for p in chance]))
         expected["auroc"].append(roc_auc_score(truth, chance))
     for name, each in expected.items():
-        told = results["protocols"][protocol]["simple_gan"]["numbers"][f"{part}_{name}"]
-        assert told["each"] == pytest.approx(each)
-        assert told["mean"] == pytest.approx(np.mean(each))
-        assert told["sd"] == pytest.approx(np.std(each, ddof=1))
+        reported = results["protocols"][protocol]["simple_gan"]["numbers"][f"{part}_{name}"]
+        assert reported["each"] == pytest.approx(each)
+        assert reported["mean"] == pytest.approx(np.mean(each))
+        assert reported["sd"] == pytest.approx(np.std(each, ddof=1))
 
 
 def test_training_figures_are_those_of_the_last_epoch(folder, results):
@@ -89,17 +89,17 @@ def test_a_gan_arm_is_measured_against_duplicates_and_without_them_against_the_o
 
 def test_validation_images_are_counted_by_what_they_are(folder, results):
     rows = [row for row in rows_of(folder, "as_printed", "simple_gan", "val") if row["seed"] == "0"]
-    told = results["protocols"]["as_printed"]["simple_gan"]["validation"]
-    assert told["images"] == len(rows)
-    assert told["synthetic"] == sum(row["source"] != REAL for row in rows) > 0
-    assert told["seen_by_generators"] == told["images"] - told["synthetic"]
+    reported = results["protocols"]["as_printed"]["simple_gan"]["validation"]
+    assert reported["images"] == len(rows)
+    assert reported["synthetic"] == sum(row["source"] != REAL for row in rows) > 0
+    assert reported["seen_by_generators"] == reported["images"] - reported["synthetic"]
     assert results["protocols"]["held_out"]["simple_gan"]["validation"]["synthetic"] == 0
 
 
 def test_accuracy_on_generated_and_real_validation_images_adds_up_to_the_whole(results):
     entry = results["protocols"]["as_printed"]["simple_gan"]
-    told, share = entry["validation"]["accuracy"], entry["validation"]["synthetic"] / entry["validation"]["images"]
-    whole = share * told["generated"] + (1 - share) * told["real"]
+    reported, share = entry["validation"]["accuracy"], entry["validation"]["synthetic"] / entry["validation"]["images"]
+    whole = share * reported["generated"] + (1 - share) * reported["real"]
     assert whole == pytest.approx(entry["numbers"]["val_accuracy"]["mean"])
 
 
@@ -173,7 +173,7 @@ def test_a_resize_check_of_another_arm_is_refused(tmp_path):
 
 def test_what_must_be_known_before_believing_a_number_is_warned_of(tmp_path):
     study = small_study(arms=["original"], seeds=[0])
-    told = " ".join(
+    reported = " ".join(
         results_in(tmp_path, study, full_size=False, strengths={"original": 0.001}, patients=10)["warnings"]
     )
     for part in (
@@ -182,7 +182,7 @@ def test_what_must_be_known_before_believing_a_number_is_warned_of(tmp_path):
         "not clearly better than guessing",
         "under two labels",
     ):
-        assert part in told
+        assert part in reported
 
 
 def test_a_classifier_that_calls_every_image_the_same_is_warned_of(tmp_path):
@@ -191,7 +191,7 @@ def test_a_classifier_that_calls_every_image_the_same_is_warned_of(tmp_path):
     alike = {"p_normal": "0.4", "p_pneumonia": "0.6"}
     edit_rows(arguments["held_out"][0] / "predictions.csv", lambda row: row | alike if row["seed"] == "2" else row)
     warning = f"the same class is predicted for every test image by 1 of {len(study.seeds)} classifiers"
-    assert any(warning in told for told in again(arguments, study)["warnings"])
+    assert any(warning in reported for reported in again(arguments, study)["warnings"])
 
 
 @pytest.mark.parametrize(("patients", "words"), [(1, "only 1 patient with"), (2, "only 2 patients with")])
@@ -207,7 +207,9 @@ def test_a_collapsed_generator_is_warned_of_also_where_the_study_looked_away(tmp
     about = json.loads((arguments["held_out_images"] / "about.json").read_text())
     about["generators"]["simple/normal"]["diversity"] = 0.04
     edit_json(arguments["held_out_images"] / "about.json", generators=about["generators"])
-    assert any("simple/normal" in told and "collapsed" in told for told in again(arguments, study)["warnings"])
+    assert any(
+        "simple/normal" in reported and "collapsed" in reported for reported in again(arguments, study)["warnings"]
+    )
 
 
 def test_machines_that_differ_between_arms_are_warned_of(tmp_path):
@@ -216,10 +218,10 @@ def test_machines_that_differ_between_arms_are_warned_of(tmp_path):
     edit_json(arguments["held_out"][1] / "about.json", machine={"torch": "1.0"})
     results = again(arguments, study)
     assert len(results["machines"]) == 2
-    assert any("different machines or versions" in told for told in results["warnings"])
+    assert any("different machines or versions" in reported for reported in results["warnings"])
 
 
-def test_a_generators_machine_and_that_of_the_full_size_are_told_and_leave_the_arms_paired(tmp_path):
+def test_a_generators_machine_and_that_of_the_full_size_are_reported_and_leave_the_arms_paired(tmp_path):
     study = small_study(arms=["original", "simple_gan"])
     arguments = Study(study, tmp_path).build()
     edit_json(arguments["full_size"] / "about.json", machine={"device": "another"})
@@ -229,8 +231,8 @@ def test_a_generators_machine_and_that_of_the_full_size_are_told_and_leave_the_a
     results = again(arguments, study)
     assert results["machines"] == [MACHINE, {"device": "another"}, {"device": "a third"}]
     assert results["data"]["held_out"]["generators"]["simple/normal"]["machines"] == [MACHINE]
-    assert not any("different machines or versions" in told for told in results["warnings"])
+    assert not any("different machines or versions" in reported for reported in results["warnings"])
 
 
-def test_the_version_of_what_resizes_every_pixel_is_told(results):
+def test_the_version_of_what_resizes_every_pixel_is_reported(results):
     assert results["report"]["pillow"] == PIL.__version__

@@ -28,17 +28,17 @@ def test_the_text_fits_even_with_losses_above_ten(results):
 
 
 @pytest.mark.parametrize("render", [table.text, table.markdown])
-def test_the_papers_figures_stand_beside_ours_under_both_protocols(results, render):
-    told = render(results)
+def test_the_papers_figures_are_next_to_ours_under_both_protocols(results, render):
+    reported = render(results)
     for row in PAPER_ROWS.values():
         for name in ("train_accuracy", "val_accuracy", "train_loss", "val_loss"):
-            assert told.count(f"{getattr(row, name):.4f}") >= 2
+            assert reported.count(f"{getattr(row, name):.4f}") >= 2
 
 
 def test_the_misprinted_loss_is_marked_and_explained(results):
-    told = table.text(results)
-    assert "0.0670*" in told
-    assert "* The paper's table prints 0.6700" in told
+    reported = table.text(results)
+    assert "0.0670*" in reported
+    assert "* The paper's table prints 0.6700" in reported
 
 
 def test_rows_have_the_order_of_the_study(tmp_path):
@@ -58,11 +58,11 @@ def test_without_images_of_another_source_there_is_no_table_of_them(tmp_path):
     assert table.CAPTIONS["external"] not in table.text(results)
 
 
-def test_every_verdict_is_told_under_the_table(results):
-    told = " ".join(table.text(results).split())
+def test_every_verdict_is_printed_under_the_table(results):
+    reported = " ".join(table.text(results).split())
     for arm, entry in results["protocols"]["held_out"].items():
         if arm != "original":
-            assert " ".join(entry["verdict"]["sentence"].split()) in told
+            assert " ".join(entry["verdict"]["sentence"].split()) in reported
 
 
 def test_markdown_rows_have_as_many_cells_as_their_heads(results):

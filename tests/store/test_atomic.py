@@ -121,8 +121,8 @@ def test_folders_are_flushed_within_a_new_one_before_it_appears_and_around_it_af
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
-    told = r"out has no space left \(File too large\); free some"
-    with small_files(), pytest.raises(StorageError, match=told), atomic.new_folder(tmp_path / "out") as draft:
+    reported = r"out has no space left \(File too large\); free some"
+    with small_files(), pytest.raises(StorageError, match=reported), atomic.new_folder(tmp_path / "out") as draft:
         (draft / "big").write_bytes(bytes(2_000_000))
     assert names(tmp_path) == []
 

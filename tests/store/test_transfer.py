@@ -342,12 +342,12 @@ def listing_of(key):
     return f"<ListBucketResult><Name>bucket</Name><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"
 
 
-def test_each_object_is_told_once(bucket, tmp_path):
+def test_each_object_is_reported_once(bucket, tmp_path):
     for number in range(70):
         bucket.fill(f"set/{number:02d}")
-    told = []
-    fetch(f"{bucket.uri}/set", tmp_path, lambda entry: told.append(entry.name))
-    assert told == [f"{number:02d}" for number in range(70)]
+    reported = []
+    fetch(f"{bucket.uri}/set", tmp_path, lambda entry: reported.append(entry.name))
+    assert reported == [f"{number:02d}" for number in range(70)]
 
 
 # When things go wrong
@@ -365,12 +365,12 @@ def test_a_server_that_is_busy_is_asked_again(bucket, way, tmp_path):
 def test_a_server_that_is_away_for_a_while_is_waited_for_and_a_line_says_so(bucket, way, tmp_path, caplog):
     for number in range(40):
         bucket.fill(f"set/{number}", b"%d" % number)
-    told = threading.Event()
+    reported = threading.Event()
 
     def back():
-        while not told.wait(0.05):
+        while not reported.wait(0.05):
             if any("Connection refused" in line for line in list(caplog.messages)):
-                told.set()
+                reported.set()
         way.start()
 
     way.stop()
@@ -379,7 +379,7 @@ def test_a_server_that_is_away_for_a_while_is_waited_for_and_a_line_says_so(buck
     try:
         assert len(contents(fetch(f"{bucket.uri}/set", tmp_path))) == 40
     finally:
-        told.set()
+        reported.set()
         coming.join()
 
 

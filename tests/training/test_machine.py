@@ -43,13 +43,13 @@ def test_threads_that_are_no_number_are_refused(threads, monkeypatch):
         device()
 
 
-def test_what_could_change_a_number_is_told_and_the_machine_is_not_named(monkeypatch):
+def test_what_could_change_a_number_is_reported_and_the_machine_is_not_named(monkeypatch):
     monkeypatch.setenv("SYNTRIAL_THREADS", "1")
-    told = description(device())
+    reported = description(device())
     versions = {"python", "torch", "numpy", "pillow"}
-    assert versions | {"device", "cpu_capability", "threads", "architecture"} == set(told)
-    assert told["threads"] == 1 and told["torch"] == torch.__version__
-    json.dumps(told)
+    assert versions | {"device", "cpu_capability", "threads", "architecture"} == set(reported)
+    assert reported["threads"] == 1 and reported["torch"] == torch.__version__
+    json.dumps(reported)
 
 
 def test_an_interrupted_computation_is_another_with_other_threads_on_a_cpu_alone(monkeypatch):

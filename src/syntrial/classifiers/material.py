@@ -23,6 +23,7 @@ from syntrial.training.augment import conventional
 from syntrial.training.batches import as_float, as_grey
 from syntrial.training.machine import reseed
 from syntrial.training.seeds import seed_for, uniform_for
+from syntrial.words import counted
 
 PARTS = ("val", "test", "external")
 CHUNK = 256  # images augmented at once; not a setting, because results depend on it
@@ -141,8 +142,8 @@ def _drawn(whole: ImageSet, name: str, recipe: Recipe, protocol: str) -> list[tu
     for label, wanted in left.items():
         if wanted > found[label]:
             raise ConfigError(
-                f"arm {name} wants {wanted} {recipe.generator} images of {label} (dose {recipe.dose:g}), and "
-                f"{found[label]} were drawn; raise images_per_class to at least {wanted}, or lower the dose"
+                f"arm {name} needs {counted(wanted, f'{recipe.generator} image')} of {label} (dose {recipe.dose:g}), "
+                f"and {found[label]} were drawn; raise images_per_class to at least {wanted}, or lower the dose"
             )
     chosen = []
     for i, split in drawn:

@@ -69,7 +69,7 @@ def test_a_loop_and_a_bare_one_take_equally_many_steps_by_turns():
         with pytest.raises(EnoughError):
             for step in range(1, 100):
                 seen.append("loop")
-                turns.update(step, loss=0.0)  # numbers that are told are no step
+                turns.update(step, loss=0.0)  # logged numbers are not a step
                 turns.update(step)
     assert seen == ["loop", "loop", "bare", "bare", "loop"] * 2
     assert turns.ratio() > 0

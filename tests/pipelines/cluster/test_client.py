@@ -86,9 +86,9 @@ def test_a_cookie_opens(kubeflow, monkeypatch, tmp_path):
 def test_a_token_that_does_not_open_is_never_repeated(token, guarded, monkeypatch, capsys):
     monkeypatch.setenv("KFP_TOKEN", token)
     assert main(["status"]) == 2
-    told = capsys.readouterr().err
-    assert len(told.splitlines()) == 1 and "token" in told.lower()
-    assert not token or token.splitlines()[0] not in told
+    reported = capsys.readouterr().err
+    assert len(reported.splitlines()) == 1 and "token" in reported.lower()
+    assert not token or token.splitlines()[0] not in reported
 
 
 @pytest.mark.parametrize("what", ["token", "cookie"])
@@ -125,7 +125,7 @@ def test_a_server_that_is_away_is_said_to_be(kubeflow, capsys):
 
 
 @pytest.mark.parametrize(
-    ("status", "page", "told"),
+    ("status", "page", "reported"),
     [
         (200, "<html>Log in</html>", "an HTML page, perhaps a login"),
         (200, "<ListAllMyBucketsResult/>", "not as Kubeflow Pipelines does"),
@@ -133,8 +133,8 @@ def test_a_server_that_is_away_is_said_to_be(kubeflow, capsys):
         (403, "RBAC: access denied", "RBAC: access denied"),
     ],
 )
-def test_something_else_under_that_address_is_told_from_a_kubeflow(status, page, told):
-    with answering(status, page) as where, pytest.raises(KubeflowError, match=told):
+def test_another_server_under_that_address_is_distinguished_from_a_kubeflow(status, page, reported):
+    with answering(status, page) as where, pytest.raises(KubeflowError, match=reported):
         connect(flags(host=f"http://{where}"))
 
 

@@ -58,7 +58,7 @@ def test_five_fields_are_refused_with_what_six_mean_and_the_line_that_was_meant(
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "reported"),
     [
         ("", "has 0 fields"),
         ("0 0 0 3 * * 1", "has 7 fields"),
@@ -76,8 +76,8 @@ def test_five_fields_are_refused_with_what_six_mean_and_the_line_that_was_meant(
         ("0 0 3 31 2,4 *", "never starts a run"),
     ],
 )
-def test_nonsense_is_refused_with_what_would_fit(fields, told):
-    with pytest.raises(ConfigError, match=told):
+def test_nonsense_is_refused_with_what_would_fit(fields, reported):
+    with pytest.raises(ConfigError, match=reported):
         Cron.of(fields)
 
 

@@ -21,7 +21,7 @@ STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
 
 
 def package(folder, study="smoke", place=None):
-    """A compiled study: its specification, and what the platform is told of each executor."""
+    """A compiled study: its specification, and the platform settings of each executor."""
     found = compiled(load_study(ROOT / "studies" / f"{study}.yaml"), place or load_place(PLACE), URIS, folder)
     spec, platform = yaml.safe_load_all(found.path.read_text(encoding="utf-8"))
     return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
@@ -33,7 +33,7 @@ def smoke(tmp_path_factory):
 
 
 def boxes(packaged):
-    """Of each executor: the box's name, its container, and what the platform is told."""
+    """For each executor: the box's name, its container, and its platform settings."""
     spec, platform = packaged
     for name, executor in spec["deploymentSpec"]["executors"].items():
         image = executor["container"]["image"]
@@ -136,8 +136,8 @@ def test_keys_to_data_elsewhere_reach_the_boxes_that_read_them_alone(tmp_path):
 
 def test_nothing_counts_the_processors_of_a_node_that_a_box_may_not_use(smoke):
     for _, container, _ in boxes(smoke):
-        told = {one["name"]: one["value"] for one in container["env"]}
-        assert {float(told[name]) for name in BY_PROCESSORS} == {container["resources"]["cpuLimit"]}
+        reported = {one["name"]: one["value"] for one in container["env"]}
+        assert {float(reported[name]) for name in BY_PROCESSORS} == {container["resources"]["cpuLimit"]}
 
 
 def test_every_pod_bears_the_label_that_the_network_policy_selects(smoke):

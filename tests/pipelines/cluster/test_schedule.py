@@ -116,9 +116,9 @@ def test_an_unknown_schedule_is_told_with_the_nearest_known(what, kubeflow, set_
     assert main(["schedule", what, "tiny"]) == 2
     set_to()
     assert main(["schedule", what, "tony"]) == 2
-    told = capsys.readouterr().err
-    assert "has no schedule 'tiny'; it has none yet\n" in told
-    assert told.endswith("has no schedule 'tony'; did you mean 'tiny'?\n")
+    reported = capsys.readouterr().err
+    assert "has no schedule 'tiny'; it has none yet\n" in reported
+    assert reported.endswith("has no schedule 'tony'; did you mean 'tiny'?\n")
 
 
 def test_five_fields_are_refused_before_anything_is_sent(kubeflow, xrays, capsys):

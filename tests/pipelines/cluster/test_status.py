@@ -75,11 +75,11 @@ def test_a_runs_boxes_are_shown_with_their_states(kubeflow, begin, capsys):
     for _ in range(4):
         run.go_on()
     assert main(["status", run.id]) == 0
-    told = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert told[2:5] == ["done settle the study 15 s", "done look at the data 15 s", "cached ingest images"]
-    assert told[5] == "done ingest second test set 15 s"
-    assert told[6].startswith("running as printed / divide since 03:01:25 (")
-    assert told[-1] == "waiting report"
+    reported = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert reported[2:5] == ["done settle the study 15 s", "done look at the data 15 s", "cached ingest images"]
+    assert reported[5] == "done ingest second test set 15 s"
+    assert reported[6].startswith("running as printed / divide since 03:01:25 (")
+    assert reported[-1] == "waiting report"
 
 
 def test_one_generator_of_all_classes_is_shown_once(kubeflow, xrays, capsys):
@@ -103,9 +103,9 @@ def test_a_failed_run_shows_the_end_of_the_log_too(kubeflow, begin, capsys):
     for _ in range(5):
         run.go_on()
     assert main(["status", run.id]) == 0
-    told = capsys.readouterr()
-    assert "failed     ingest images" in told.out and "left out   report" in told.out
-    assert "    the last words\n" in told.err
+    reported = capsys.readouterr()
+    assert "failed     ingest images" in reported.out and "left out   report" in reported.out
+    assert "    the last words\n" in reported.err
 
 
 def test_a_report_is_not_brought_before_there_is_one(kubeflow, begin, tmp_path, capsys):

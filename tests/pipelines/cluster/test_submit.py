@@ -83,8 +83,8 @@ def test_fresh_writes_a_new_token_into_the_store_before_the_run(kubeflow, data):
 )
 def test_a_report_of_nothing_that_has_ended_is_refused(words, missing, data, capsys):
     assert main([*words, "--report", "somewhere"]) == 2
-    told = capsys.readouterr().err
-    assert missing in told and told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert missing in printed and printed.count("\n") == 1
 
 
 @pytest.mark.parametrize("pause", ["-1", "0", "nan", "1e9", "soon"])
@@ -189,9 +189,9 @@ def test_with_wait_a_study_ends_in_its_table(reported, data, results, monkeypatc
 
 def test_each_box_is_told_of_as_it_begins_and_ends(reported, waited, capsys):
     assert waited()[0] == 0
-    told = capsys.readouterr().err.splitlines()
+    printed = capsys.readouterr().err.splitlines()
     ends, begins = (
-        {line.split(": ")[0] for line in told if f": {word}" in line} for word in ("done in 15 s", "running")
+        {line.split(": ")[0] for line in printed if f": {word}" in line} for word in ("done in 15 s", "running")
     )
     assert ends == begins and len(ends) == 5 + 2 * 3
     assert "held out / arms / original / train classifier" in ends
@@ -220,10 +220,10 @@ def test_a_report_that_finds_no_room_is_refused_in_a_sentence(stands, reported, 
 def test_where_the_store_is_out_of_reach_the_report_is_named(kubeflow, waited, monkeypatch, capsys):
     monkeypatch.delenv("MINIO_ENDPOINT")
     code, run = waited()
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert code == 0
-    assert "the table cannot be read from here: minio:// needs MINIO_ENDPOINT" in told
-    assert run.output("root.report") in told
+    assert "the table cannot be read from here: minio:// needs MINIO_ENDPOINT" in printed
+    assert run.output("root.report") in printed
 
 
 @pytest.mark.parametrize("large", [{}, {"packed": True, "stored_log": True}], ids=["", "in a large workflow"])
@@ -265,25 +265,25 @@ def test_a_failing_run_ends_with_the_box_and_the_end_of_its_log(kubeflow, waited
     log = "\n".join(f"line {number}" for number in range(100))
     kubeflow.play = Play(fails=DIVIDE, log=log, tries=3)
     assert waited()[0] == 1
-    told = capsys.readouterr().err.splitlines()
-    assert "as printed / divide failed after 3 tries: main: Error (exit code 1)" in told
-    assert told[-26:-1] == [f"    line {number}" for number in range(75, 100)]
-    assert told[-1].endswith(" failed")
+    printed = capsys.readouterr().err.splitlines()
+    assert "as printed / divide failed after 3 tries: main: Error (exit code 1)" in printed
+    assert printed[-26:-1] == [f"    line {number}" for number in range(75, 100)]
+    assert printed[-1].endswith(" failed")
 
 
 def test_of_a_log_with_a_traceback_nothing_before_it_is_shown_and_nothing_of_the_engines(kubeflow, waited, capsys):
     engine = "I1123 09:27:13.200721      15 launcher_v2.go:867] Executing uploadOutputArtifacts attempt: 1"
     kubeflow.play = Play(fails=DIVIDE, log=f"inputs\nTraceback (most recent call last):\nKeyError: 7\n{engine}\n")
     waited()
-    told = capsys.readouterr().err
-    assert "\n    Traceback (most recent call last):\n    KeyError: 7\nrun " in told
-    assert "inputs" not in told
+    printed = capsys.readouterr().err
+    assert "\n    Traceback (most recent call last):\n    KeyError: 7\nrun " in printed
+    assert "inputs" not in printed
 
 
 def test_what_a_box_was_told_is_not_what_it_said(kubeflow, waited, capsys):
-    told = '{\n    "inputs": {\n    },\n    "outputs": {}\n}\n'
+    printed = '{\n    "inputs": {\n    },\n    "outputs": {}\n}\n'
     executor = "[KFP Executor 2026-11-23 12:52:30,456 INFO]: "
-    kubeflow.play = Play(fails=DIVIDE, log=f"{executor}Looking\n{executor}Got executor_input:\n{told}Killed\n")
+    kubeflow.play = Play(fails=DIVIDE, log=f"{executor}Looking\n{executor}Got executor_input:\n{printed}Killed\n")
     waited()
     assert "divide failed: main: Error (exit code 1)\n    Killed\nrun " in capsys.readouterr().err
 
@@ -292,13 +292,13 @@ def test_a_box_that_failed_by_somebodys_choice_says_so_in_a_sentence(kubeflow, w
     log = "Traceback (most recent call last):\nsyntrial.errors.LeakError: patient 3 is in train and in test\nmore"
     kubeflow.play = Play(fails=DIVIDE, log=log)
     assert waited()[0] == 1
-    told = capsys.readouterr().err
-    assert "as printed / divide failed: patient 3 is in train and in test\n" in told
-    assert "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert "as printed / divide failed: patient 3 is in train and in test\n" in printed
+    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize(
-    ("play", "told"),
+    ("play", "printed"),
     [
         (Play(fails=DIVIDE, log="the last words", stored_log=True), "    the last words\n"),
         (Play(fails=DIVIDE, log=None), "    (Kubeflow has no log of it)\n"),
@@ -306,10 +306,10 @@ def test_a_box_that_failed_by_somebodys_choice_says_so_in_a_sentence(kubeflow, w
     ],
     ids=["the pod is gone", "no log anywhere", "before the first box"],
 )
-def test_whatever_is_left_of_a_failure_is_shown(play, told, kubeflow, waited, capsys):
+def test_whatever_is_left_of_a_failure_is_shown(play, printed, kubeflow, waited, capsys):
     kubeflow.play = play
     assert waited()[0] == 1
-    assert told in capsys.readouterr().err
+    assert printed in capsys.readouterr().err
 
 
 def test_a_log_that_only_the_store_has_is_read_there(kubeflow, archived, waited, capsys):
@@ -335,9 +335,9 @@ def test_a_store_that_is_out_of_reach_is_waited_for_once_however_many_boxes_fail
 def test_a_run_that_is_canceled_meanwhile_is_waited_for_no_longer(hasty, kubeflow, waited, capsys):
     kubeflow.play, kubeflow.on_look = Play(hasty=hasty), ends_after(3)
     assert waited()[0] == 1
-    told = capsys.readouterr().err
-    assert told.rstrip().endswith(" canceled")
-    assert "exceeded its deadline" not in told
+    printed = capsys.readouterr().err
+    assert printed.rstrip().endswith(" canceled")
+    assert "exceeded its deadline" not in printed
 
 
 def test_a_kubeflow_that_is_away_for_a_while_is_waited_for(reported, kubeflow, waited, capsys):
@@ -362,20 +362,20 @@ def test_ctrl_c_leaves_the_run_alone_and_says_how_to_end_it(kubeflow, data):
         try:
             wait_until(lambda: any(path.startswith("/apis/v1beta1/runs/") for _, path in kubeflow.requests))
             waiting.send_signal(signal.SIGINT)
-            out, told = waiting.communicate(timeout=PATIENCE_S)
+            out, printed = waiting.communicate(timeout=PATIENCE_S)
         finally:
             waiting.kill()
     (run,) = kubeflow.runs.values()
     assert (waiting.returncode, out, run.state) == (130, "", "RUNNING")
     name = run.made["display_name"]
-    assert told.splitlines()[-1] == (f"the run continues; syntrial status {name} shows it, cancel {name} ends it")
+    assert printed.splitlines()[-1] == (f"the run continues; syntrial status {name} shows it, cancel {name} ends it")
 
 
 # What a person can mend
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "printed"),
     [
         (("--data", "not/there"), "there is no"),
         (("--set", "classes=[normal, measles]"), "has no image of the class 'measles'"),
@@ -383,8 +383,8 @@ def test_ctrl_c_leaves_the_run_alone_and_says_how_to_end_it(kubeflow, data):
         (("--study", "not/there.yaml"), "there is no study file"),
     ],
 )
-def test_a_mistake_costs_one_sentence_and_starts_nothing(words, told, kubeflow, data, capsys):
+def test_a_mistake_costs_one_sentence_and_starts_nothing(words, printed, kubeflow, data, capsys):
     assert main(["submit", *STUDY, *data, *words]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ") and told in line
+    assert line.startswith("error: ") and printed in line
     assert not kubeflow.runs

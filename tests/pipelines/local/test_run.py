@@ -236,7 +236,7 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_neither_processes_nor_scratch(xrays
     assert "in use by another run of this study" in second.errors[0]
 
 
-# What a person is told after a mistake
+# The messages after a mistake
 
 
 def errors():
@@ -251,8 +251,8 @@ def errors():
 
 @pytest.mark.parametrize("error", errors(), ids=lambda error: error.__name__)
 def test_the_sentence_of_every_error_is_found_in_the_log(error, tmp_path):
-    told = traceback.format_exception_only(error.__new__(error, "one sentence"))
-    (tmp_path / "engine.log").write_text("".join(["INFO: started\n", *told, "RuntimeError: a box failed\n"]))
+    reported = traceback.format_exception_only(error.__new__(error, "one sentence"))
+    (tmp_path / "engine.log").write_text("".join(["INFO: started\n", *reported, "RuntimeError: a box failed\n"]))
     with pytest.raises(SyntrialError, match=r"^one sentence$"):
         _explain(tmp_path, tmp_path / "store", 1)
 
@@ -278,8 +278,8 @@ def test_a_full_disk_is_one_sentence(xrays, tmp_path):
 def test_a_box_without_memory_is_said_to_be_one(line, tmp_path, capsys):
     (tmp_path / "engine.log").write_text(f"train_classifier: 8 images\n{line}\nTraceback\nRuntimeError: a box failed\n")
     assert _explain(tmp_path, tmp_path / "store", 1) == 1
-    told = capsys.readouterr().err
-    assert "ran out of memory" in told and told.count("\n") == 1
+    reported = capsys.readouterr().err
+    assert "ran out of memory" in reported and reported.count("\n") == 1
 
 
 def test_a_full_disk_that_the_engine_meets_is_one_sentence_as_well(tmp_path):
@@ -345,10 +345,10 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(mistake, tmp_path, monkeypatc
     runs = [] if "--runs" in words else ["--runs", str(tmp_path / "runs")]
     study = [] if "--study" in words else ["--study", str(SMOKE)]
     assert main(["run", *study, *runs, *words]) == 2
-    told = capfd.readouterr().err
-    assert [line for line in told.splitlines() if line.startswith("error: ")] == told.splitlines()[-1:]
-    assert sentence in told.splitlines()[-1]
-    assert "Traceback" not in told
+    reported = capfd.readouterr().err
+    assert [line for line in reported.splitlines() if line.startswith("error: ")] == reported.splitlines()[-1:]
+    assert sentence in reported.splitlines()[-1]
+    assert "Traceback" not in reported
 
 
 def test_a_dry_run_says_what_would_run_and_starts_nothing(tmp_path, monkeypatch, capsys):

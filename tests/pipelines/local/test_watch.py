@@ -269,9 +269,11 @@ def test_ctrl_c_ends_everything_and_says_how_to_go_on(tmp_path, number):
         group = int(run.stdout.readline().split()[1])
         eventually("the box runs", lambda: runs_in(tmp_path))
         run.send_signal(number)
-        _, told = run.communicate(timeout=PATIENCE_S)
+        _, reported = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == INTERRUPTED
-    assert re.search(rb"^stopped after \d+ s; the same command continues from the last checkpoint$", told, re.MULTILINE)
+    assert re.search(
+        rb"^stopped after \d+ s; the same command continues from the last checkpoint$", reported, re.MULTILINE
+    )
     assert is_gone(group)
 
 
