@@ -23,10 +23,10 @@ from components.synthesize import synthesize
 from components.train_classifier import train_classifier
 from components.train_generator import train_generator
 from pipelines.boxes import ALL
+from syntrial.arms import PROTOCOLS
 from syntrial.config import StudyConfig
 from syntrial.errors import ConfigError
 from syntrial.reading.layouts import FACES
-from syntrial.split import PROTOCOLS
 
 ANY_LAYOUT = {"layout": "auto"}  # for faces and second test set: the study's layout applies to its images only
 SETS = 8  # lists of generated images that pool takes

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from syntrial.arms import recipe_of
+from syntrial.arms import PROTOCOLS, recipe_of
 from syntrial.classifiers.settings import CnnConfig
 from syntrial.config import StudyConfig
 from syntrial.imageset import REAL, ImageSet, Row, Writer, sha256_of
 from syntrial.reporting.outcomes import Outcome, gathered, refuse_unequal
-from syntrial.reporting.results import PROTOCOLS, Results, results_of
+from syntrial.reporting.results import Results, results_of
 from syntrial.store import atomic
 
 # How far an arm's classifier separates the classes on images of patients it has not seen, and on generated ones.

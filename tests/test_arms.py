@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from builders import drawn_set, real_set
 
-from syntrial.arms import DEFAULT, PRESETS, Recipe, canonical, control_of, recipe_of, text_of
+from syntrial.arms import DEFAULT, PRESETS, PROTOCOLS, Recipe, canonical, control_of, recipe_of, text_of
 from syntrial.config import StudyConfig, load_study
 from syntrial.errors import ConfigError, DegenerateError
 from syntrial.imageset import REAL, ImageSet
@@ -16,7 +16,7 @@ from syntrial.report import report
 from syntrial.reporting.outcomes import Outcome
 from syntrial.reporting.results import verdicts_of
 from syntrial.settings import settings_of
-from syntrial.split import PROTOCOLS, split
+from syntrial.split import split
 from syntrial.train_classifier import train_classifier
 from tests.fake_scores import Study, outcomes_of, small_study
 

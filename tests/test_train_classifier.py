@@ -11,6 +11,7 @@ from cuts import contents, killed, steps_kept, table
 from safetensors.torch import load_file
 
 from syntrial.arms import DEFAULT as ARMS
+from syntrial.arms import PROTOCOLS
 from syntrial.classifiers.settings import CnnConfig
 from syntrial.classifiers.trained import WEIGHTS, TrainedClassifier
 from syntrial.config import AugmentConfig, SplitConfig
@@ -18,7 +19,7 @@ from syntrial.errors import ConfigError, DataError, DegenerateError, LeakError, 
 from syntrial.imageset import ImageSet, Row, read_lineage
 from syntrial.judging.metrics import log_loss, scores
 from syntrial.reporting.outcomes import Outcome
-from syntrial.split import PROTOCOLS, split
+from syntrial.split import split
 from syntrial.train_classifier import CURVE, Plan, train_classifier
 
 CONFIG, AUGMENT = CnnConfig(width=4, batch=16, epochs=2), AugmentConfig()

@@ -200,6 +200,8 @@ def starting(scratch: Path, rounds: int) -> Iterator[Figure]:
 def boxes_once(data: str, folder: str) -> dict[str, float]:
     """Seconds of each box except the report through the engine of a local run, of importing torch ("torch"), and of the
     report's start ("report"), without its work.
+
+    A chain instead of the graph: the loops of the graph run two boxes at a time, which would slow down both.
     """
     from kfp import dsl, local
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from syntrial.errors import ConfigError
 
+PROTOCOLS = ("as_printed", "held_out")  # how images are divided and arms are judged
 COPIES = "copies"  # value of `add` for copies of the real images
 REFERENCE = "original"  # the arm that every study has
 CONTROL = "duplicates"  # the default control of an arm with generated images, if the study has it

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from syntrial import __version__, commandline
+from syntrial.arms import PROTOCOLS
 from syntrial.commandline import Flags, Group, Parser, number_of
 from syntrial.errors import DataError
 
@@ -126,7 +127,7 @@ def _split(verbs: Group) -> None:
     )
     parser.add_argument("images", help="image set")
     parser.add_argument("out", help="folder to write")
-    parser.add_argument("--protocol", choices=("as_printed", "held_out"), required=True)
+    parser.add_argument("--protocol", choices=PROTOCOLS, required=True)
     parser.add_argument("--external", default="", metavar="SET", help="image set that becomes a second test set")
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from syntrial.arms import PROTOCOLS
 from syntrial.config import SplitConfig
 from syntrial.errors import ConfigError, DataError, LeakError
 from syntrial.imageset import ImageSet, Row, Writer, about_parent, refuse_leaky_parts
@@ -18,7 +19,6 @@ from syntrial.reading.twins import shared_pictures
 from syntrial.store import atomic
 from syntrial.training.seeds import uniform_for
 
-PROTOCOLS = ("as_printed", "held_out")
 PARTS = {"as_printed": ("train",), "held_out": ("train", "val", "test")}
 
 

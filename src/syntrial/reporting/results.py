@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import PIL
 
-from syntrial.arms import control_of
+from syntrial.arms import PROTOCOLS, control_of
 from syntrial.config import ReportConfig, StudyConfig
 from syntrial.errors import DegenerateError
 from syntrial.imageset import REAL, ImageSet
@@ -28,7 +28,6 @@ from syntrial.settings import settings_of
 from syntrial.words import counted
 
 TITLES = {"as_printed": "as printed", "held_out": "held out"}
-PROTOCOLS = tuple(TITLES)
 JUDGING = ("test", "external")  # parts that a held-out arm is judged on
 INTERVALS = {"accuracy": weighted_accuracy, "auroc": weighted_auroc}
 INGESTED = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
+from syntrial.arms import PROTOCOLS
 from syntrial.config import StudyConfig
 from syntrial.judging.verdict import NAMES
 from syntrial.reporting import sentences, table
@@ -22,7 +23,7 @@ from syntrial.reporting.page import (
     Setting,
     Settings,
 )
-from syntrial.reporting.results import PROTOCOLS, TITLES, Results, entries, judged
+from syntrial.reporting.results import TITLES, Results, entries, judged
 from syntrial.settings import settings_of
 
 SIGNS = {"helped": "▲", "no evidence": "●", "hurt": "▼"}

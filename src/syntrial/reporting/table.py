@@ -8,7 +8,8 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any
 
-from syntrial.reporting.results import JUDGING, PROTOCOLS, Results, entries, judged
+from syntrial.arms import PROTOCOLS
+from syntrial.reporting.results import JUDGING, Results, entries, judged
 
 # Column, our number, the paper's. The paper's training figures are running averages, so ours are too.
 COLUMNS = (
