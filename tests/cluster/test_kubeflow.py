@@ -31,10 +31,10 @@ KILLED = settings(
     "generators.simple={epochs: 120, conditional: true}",  # so that there is time to kill it
     "resize_check.full_side=0",
 )
-HALF = "half: add=simple dose=0.5 title='half of them'"
+TWENTIETH = "twentieth: add=simple dose=0.05 title='a twentieth more'"
 ALL_CLASSES_AND_A_DOSE = settings(
     "name=conditional",
-    f'arms=[original, simple_gan, "{HALF}"]',
+    f'arms=[original, simple_gan, "{TWENTIETH}"]',
     "generators.simple.conditional=true",
     "resize_check.full_side=0",
 )
@@ -125,7 +125,7 @@ def test_one_generator_of_all_classes_and_an_arm_that_is_written_out_run_there_t
     names = [box.name for box in run.look.boxes]
     for protocol in ("as printed", "held out"):
         assert f"{protocol} / simple generators / * / train simple generator" in names
-        assert f"{protocol} / arms / {HALF} / train classifier" in names
+        assert f"{protocol} / arms / {TWENTIETH} / train classifier" in names
     kubeflow.pipelines("status", run.name, "--report", tmp_path / "report")
     assert results(tmp_path / "report") == results(local_runs.run(tmp_path / "here", *words, **HERE).folder)
 
