@@ -9,13 +9,14 @@ from syntrial.errors import ConfigError
 from syntrial.settle import settle
 
 WHOLE = load_study("").model_dump(mode="json")
+EPOCHS = " ".join(f"generators.{name}.epochs={one['epochs']}" for name, one in WHOLE["generators"].items())
 OWN = {name: WHOLE[name] for name in ("classes", "side", "arms", "seeds", "images_per_class")}
 
 
 def test_a_study_of_which_nothing_was_turned_stays_as_it_is():
-    assert settle(WHOLE, **OWN, epochs="") == WHOLE
+    assert settle(WHOLE, **OWN, epochs=EPOCHS) == WHOLE
     others = {name: value for name, value in WHOLE.items() if name not in OWN}
-    assert settle(others, **OWN, epochs="") == WHOLE
+    assert settle(others, **OWN, epochs=EPOCHS) == WHOLE
 
 
 def test_what_was_turned_takes_the_place_of_what_the_study_says():
@@ -39,5 +40,11 @@ def test_what_was_turned_takes_the_place_of_what_the_study_says():
 )
 def test_what_cannot_run_is_refused_in_one_sentence(own, epochs, sentence):
     with pytest.raises(ConfigError, match=sentence) as caught:
-        settle(WHOLE, **{**OWN, **own}, epochs=epochs)
+        settle(WHOLE, **{**OWN, **own}, epochs=f"{EPOCHS} {epochs}")
     assert "\n" not in str(caught.value)
+
+
+def test_an_arm_whose_generator_the_pipeline_does_not_train_is_refused_by_name():
+    with pytest.raises(ConfigError, match="^arm transfer_gan adds images of transfer, which this"):
+        settle(WHOLE, **OWN, epochs="generators.simple.epochs=200")
+    assert settle(WHOLE, **{**OWN, "arms": ["original", "simple_gan"]}, epochs="generators.simple.epochs=200")
