@@ -73,7 +73,7 @@ def test_an_empty_title_is_refused(title):
 
 
 def test_two_arms_of_one_title_are_refused():
-    with pytest.raises(ConfigError, match=r"^arms names something twice"):
+    with pytest.raises(ConfigError, match=r"^arms contains an item twice"):
         StudyConfig.of({"arms": ["original", "half: add=simple dose=0.5 title='D1 original'"]})
 
 

@@ -140,7 +140,7 @@ def test_every_arm_has_its_verdict_as_a_word_and_as_a_sentence(made, words):
 def test_the_intervals_are_said_to_come_from_what_they_come_from(words):
     assert "rests on the variation between seeds and on the covariance of seeds over resampled patients" in words
     assert "That of the resize check is not widened" in words
-    assert "seeds are never drawn" in words  # beside report.resamples
+    assert "seeds are not resampled" in words  # next to report.resamples
 
 
 def test_what_validated_as_printed_is_told_in_plain_words(words):

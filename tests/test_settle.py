@@ -45,6 +45,6 @@ def test_what_cannot_run_is_refused_in_one_sentence(own, epochs, sentence):
 
 
 def test_an_arm_whose_generator_the_pipeline_does_not_train_is_refused_by_name():
-    with pytest.raises(ConfigError, match="^arm transfer_gan adds images of transfer, which this"):
+    with pytest.raises(ConfigError, match=r"^arm transfer_gan adds images of transfer, which this"):
         settle(WHOLE, **OWN, epochs="generators.simple.epochs=200")
     assert settle(WHOLE, **{**OWN, "arms": ["original", "simple_gan"]}, epochs="generators.simple.epochs=200")

@@ -24,7 +24,7 @@ ROWS = [
     "the slowest box without torch, except the report: seconds from start to end",
     "the report: seconds until it reads scores",
     "the slowest box with torch: seconds without importing torch",
-    "boxes that do not train and import torch",
+    "boxes that import torch although they do not train",
 ]
 
 

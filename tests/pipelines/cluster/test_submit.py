@@ -138,7 +138,7 @@ def test_a_dry_run_costs_nothing_that_it_cannot_see(kubeflow, data, capsys):
     assert main(["submit", *STUDY, "--data", archive, "--dry-run"]) == 0
     shown = capsys.readouterr()
     assert f"depends on the number of images, which is unknown: the names in {archive} show none of " in shown.err
-    assert " pods, retries" in shown.out and "GPU" not in shown.out
+    assert " pods, without retries" in shown.out and "GPU" not in shown.out
 
 
 @pytest.fixture
@@ -302,7 +302,7 @@ def test_a_box_that_failed_by_somebodys_choice_says_so_in_a_sentence(kubeflow, w
     [
         (Play(fails=DIVIDE, log="the last words", stored_log=True), "    the last words\n"),
         (Play(fails=DIVIDE, log=None), "    (Kubeflow has no log of it)\n"),
-        (Play(broken="no such service account"), "the workflow: root-driver: no such service account\n"),
+        (Play(broken="no such service account"), "the workflow did: root-driver: no such service account\n"),
     ],
     ids=["the pod is gone", "no log anywhere", "before the first box"],
 )

@@ -146,7 +146,7 @@ def test_another_store_may_be_named_but_no_folder(folder, monkeypatch, tmp_path)
     monkeypatch.setenv("SYNTRIAL_DATA_URI", "minio://mlpipeline/raw")
     assert bring(folder, tmp_path / "scratch").startswith("minio://mlpipeline/raw/")
     monkeypatch.setenv("SYNTRIAL_DATA_URI", str(tmp_path))
-    with pytest.raises(ConfigError, match="no pod can reach it"):
+    with pytest.raises(ConfigError, match="which no pod can reach"):
         bring(folder, tmp_path / "scratch")
 
 
