@@ -42,7 +42,6 @@ LIGHT = ["digest", "ingest", "pool", "report", "settle", "split"]  # the verbs t
 FORBIDDEN = {
     "a package index": (r"pypi[.]org|pythonhosted[.]org|download[.]pytorch|deb[.]debian|ubuntu[.]com|index[-]url", ()),
     "a place on somebody's machine": (r"(?<![\w.}])/(?:work|home|root|Users)/", ()),
-    "whatever it was written with": (r"\b(?:farm|helper)-\w", ()),
     "data from beside the repository": (r"[.][.]/shared", (".ci/run", "tests/")),
 }
 # Folders that come and go, and are no part of the repository.
