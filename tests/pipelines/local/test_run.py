@@ -161,12 +161,12 @@ def checkout(tmp_path):
 
 @pytest.mark.parametrize(
     ("module", "redone"),
-    [("verdict", {"report"}), ("train_classifier", {"train_classifier", "report"})],
+    [("judging/verdict", {"report"}), ("train_classifier", {"train_classifier", "report"})],
     ids=["report", "classifier"],
 )
 def test_changed_code_redoes_what_it_made_and_what_follows(module, redone, small, again, xrays, checkout):
     with open(checkout / "src" / "syntrial" / f"{module}.py", "a", encoding="utf-8") as file:
-        file.write("\n# changed\n")
+        file.write("\nchanged = True\n")
     faces = ("--faces", ROOT / "data" / "sample" / "faces")
     after = local_runs.run(again(small), "--data", xrays, *faces, *SMALL, checkout=checkout)
     assert {name.split()[0] for name in after.boxes} == redone
