@@ -358,5 +358,5 @@ def test_a_dry_run_says_what_would_run_and_starts_nothing(tmp_path, monkeypatch,
     boxes = planned(load_study(SMOKE), Counts({"normal": 201, "pneumonia": 200}, faces=310), guessed(load_study(SMOKE)))
     for line, box in zip(lines[1:], boxes, strict=False):
         assert line.startswith(box.name) and f"{box.units:,}" in line
-    assert lines[-1].startswith(f"{len(boxes)} boxes; ") and " minutes" in lines[-1]
+    assert lines[-1].startswith(f"{len(boxes)} boxes; ") and " minute" in lines[-1]
     assert not (tmp_path / "runs").exists()
